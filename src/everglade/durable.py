@@ -1,0 +1,80 @@
+"""Files and folders that appear whole under their final name, or not at all, even when the power fails.
+
+The order is always: write under a temporary name, fsync the content, rename, fsync the folder that holds the name.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+__all__ = ["publish_folder", "sync_file", "sync_folder", "whole_file", "write_bytes", "write_json"]
+
+
+def sync_folder(path: Path) -> None:
+    """Make the names inside `path` durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_file(path: Path) -> None:
+    """Make the content of `path` durable."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Give a temporary path to write to; it becomes `path` when the block ends well and vanishes when it does not."""
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        yield temporary
+        sync_file(temporary)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write `content` to `path`, whole or not at all."""
+    with whole_file(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def write_json(path: Path, value: Any) -> None:  # noqa: ANN401 - any JSON value
+    """Write `value` as indented JSON to `path`, whole or not at all."""
+    write_bytes(path, (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
+
+
+def publish_folder(partial: Path, final: Path) -> None:
+    """Give the finished folder `partial` its final name.
+
+    Every file in it is made durable first. An empty folder standing at `final` is replaced.
+
+    Raises:
+        FileExistsError: if `final` is a file or a folder that holds something.
+    """
+    for file in sorted(partial.rglob("*")):
+        if file.is_file():
+            sync_file(file)
+        else:
+            sync_folder(file)
+    sync_folder(partial)
+    if final.is_dir() and not any(final.iterdir()):
+        final.rmdir()
+    if final.exists():
+        raise FileExistsError(f"{final} exists already. Remove it or choose another name.")
+    partial.rename(final)
+    sync_folder(final.parent)
