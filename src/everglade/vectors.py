@@ -82,7 +82,7 @@ class SparseMatrix:
         """Build a matrix from one {term: weight} dictionary for each row."""
         rows = list(rows)
         indptr = np.cumsum([0, *(len(row) for row in rows)])
-        terms = np.array([term for row in rows for term in row], dtype=np.int64)
+        terms = np.array([term for row in rows for term in row], dtype=np.int32)
         weights = np.array([weight for row in rows for weight in row.values()], dtype=np.float32)
         return cls(indptr, terms, weights, n_terms).canonical()
 
@@ -124,7 +124,7 @@ class SparseMatrix:
         if kept.all() and np.all(np.diff(key) > 0):
             return self
         unique, place = np.unique(key[kept], return_inverse=True)
-        weights = np.zeros(len(unique), dtype=np.float64)
+        weights = np.zeros(len(unique), dtype=np.float32)
         np.add.at(weights, place, self.weights[kept])
         counts = np.bincount(unique // self.n_terms, minlength=len(self)) if len(self) else np.zeros(0, dtype=np.int64)
         return SparseMatrix(np.concatenate([[0], np.cumsum(counts)]), unique % self.n_terms, weights, self.n_terms)
@@ -237,7 +237,7 @@ class VectorsWriter:
                 "id_bytes": np.frombuffer(b"".join(id_bytes), dtype=np.uint8),
             }
         )
-        shard = {
+        shard: dict[str, Any] = {
             "name": f"shard-{len(self._shards):05d}.safetensors",
             "rows": len(matrix),
             "postings": len(matrix.terms),

@@ -1,0 +1,1 @@
+"""Measuring effectiveness and what it costs."""
