@@ -1,0 +1,1 @@
+"""An index folder: vectors, ids and documents that are added, deleted and searched, and never half there."""

@@ -1,0 +1,402 @@
+"""The public index: texts in, hits out. It joins an encoder with a store of vectors."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Mapping, Sequence, Sized
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from everglade.errors import ConfigError, InputError, ModelError, ModelMismatch
+from everglade.explain import Explanation, Match, Row, TermWeight, explain_vectors, match_terms
+from everglade.index.intake import DocumentsById, as_document, as_queries, check_ids, check_matrix, check_texts
+from everglade.index.store import IndexInfo, Store
+from everglade.model.progress import Meter
+from everglade.reference import quantise_queries
+from everglade.texts import Document, Query, Run
+from everglade.vectors import SparseMatrix, read_manifest, read_vectors
+
+if TYPE_CHECKING:
+    from everglade.encode import Encoder
+    from everglade.model.progress import ProgressCallback
+
+__all__ = ["Explanation", "Hit", "Index", "IndexInfo", "Match", "TermWeight", "explain_vectors"]
+
+FIRST_BATCH = 4096
+"""Documents in the first commit of `Index.add`, whatever its batch size, as they decide the impact scale."""
+HITS_AT_A_TIME = 2**22
+QUERIES_AT_A_TIME = 4096
+
+
+class Hit(NamedTuple):
+    """A document that was found. `why` holds each shared term, the greatest contribution first; they sum to `score`."""
+
+    id: str
+    score: float
+    why: tuple[Match, ...]
+
+
+class Index:
+    """An open index folder; `create` and `open` make one. It may be used from many threads.
+
+    What was added or deleted is durable when the call returns, and one search sees one committed state. One process
+    at a time may write: it becomes the writer with its first change and stays it until the index is closed.
+    """
+
+    def __init__(self, store: Store, encoder: Encoder | None) -> None:
+        self._store = store
+        self._encoder = encoder
+        self._names: list[str] | None = None
+        self._model_lock = threading.Lock()
+
+    @classmethod
+    def create(
+        cls,
+        path: str | Path,
+        model: Encoder | None = None,
+        n_terms: int | None = None,
+        impact_scale: float | None = None,
+        *,
+        model_reference: Mapping[str, Any] | None = None,
+    ) -> Self:
+        """Make an empty index folder and open it.
+
+        Args:
+            path: The folder; it must not exist, or be empty.
+            model: What will encode documents and queries: a `Splade`, or any `Encoder`.
+            n_terms: Size of the vocabulary, where no model says it.
+            impact_scale: What weights are multiplied with to become impacts of 0 to 255; by default the first weights
+                decide.
+            model_reference: "name" and "fingerprint" of the model whose vectors will be added, where it is not at hand;
+                manifests of vectors folders hold them as "model".
+
+        Raises:
+            IndexFolderError: if something stands at `path` already.
+            ConfigError: if neither model nor n_terms is given, or they differ, or a value is out of range.
+        """
+        size = n_terms if model is None else model.n_terms
+        if size is None:
+            raise ConfigError("give a model, or n_terms for an index of vectors only.")
+        if n_terms not in (None, size):
+            raise ConfigError(f"n_terms is {n_terms}, but the model has {size} terms. Leave n_terms out.")
+        given = model_reference or {}
+        reference = _reference(given.get("name"), given.get("fingerprint")) if model is None else _reference_to(model)
+        store = Store.create(path, n_terms=size, impact_scale=impact_scale, model=reference)
+        return cls(store, model)
+
+    @classmethod
+    def open(cls, path: str | Path, model: Encoder | None = None, *, verify: bool = True) -> Self:
+        """Open an index folder.
+
+        Args:
+            path: The folder.
+            model: The model that made it. Without one, the model that the index names is loaded when needed.
+            verify: Whether to check every byte of every segment. Without it a damaged file may give wrong results.
+
+        Raises:
+            IndexFolderError: if there is no index at `path`, or it cannot be used; see its subclasses.
+            ModelMismatch: if the index was made by another model.
+        """
+        store = Store.open(path, verify=verify)
+        try:
+            if model is not None:
+                _check_model(store, model)
+        except BaseException:
+            store.close()
+            raise
+        return cls(store, model)
+
+    @property
+    def path(self) -> Path:
+        """The folder."""
+        return self._store.path
+
+    @property
+    def encoder(self) -> Encoder:
+        """The model, loaded now if it was not yet.
+
+        Raises:
+            ModelError: if the index names none, or the one it names cannot be opened.
+            ModelMismatch: if that is no longer the model that made the index.
+        """
+        with self._model_lock:
+            if self._encoder is None:
+                encoder = _load_model(self._store)
+                _check_model(self._store, encoder)
+                self._encoder = encoder
+            return self._encoder
+
+    def __len__(self) -> int:
+        return len(self._store)
+
+    def add(
+        self,
+        documents: Iterable[Document | Mapping[str, Any] | tuple[str, ...]],
+        batch_documents: int = 4096,
+        progress: ProgressCallback | None = None,
+        *,
+        skip_unchanged: bool = False,
+    ) -> int:
+        """Encode documents and add them; all of them are durable when this returns. Gives how many were added.
+
+        Documents are taken from the iterable batch by batch, and each batch is one commit: if something fails, what
+        went before is there. A document whose id is there already is replaced.
+
+        Args:
+            documents: Documents, or mappings with "id" (or "_id"), "text", and perhaps "title" and "metadata", or
+                tuples of these values in this order.
+            batch_documents: Documents for one commit; the first commit of an index takes 4,096.
+            progress: Called after every batch.
+            skip_unchanged: Pass over documents that are there with the same title, text and metadata.
+
+        Raises:
+            InputError: if a document cannot be used.
+            LockHeld: if another process is writing.
+            ModelMismatch: if the model is no longer the one that made the index.
+        """
+        if batch_documents < 1:
+            raise ConfigError(f"batch_documents is {batch_documents}: it must be at least 1.")
+        encoder = self.encoder
+        _check_model(self._store, encoder)  # it may have been trained since the index was opened
+        self._store.become_writer()
+        meter = Meter(len(documents) if isinstance(documents, Sized) else None, progress)
+        remaining = (as_document(value, place) for place, value in enumerate(documents, start=1))
+        added = 0
+        while batch := list(islice(remaining, batch_documents if self._store.meta.impact_scale else FIRST_BATCH)):
+            check_texts(batch, check_ids(document.id for document in batch))
+            changed = self._changed(batch) if skip_unchanged else batch
+            if changed:
+                matrix = encoder.encode_documents([document.full_text for document in changed])
+                self._store.add(changed, [document.id for document in changed], matrix)
+            if len(changed) < len(batch):
+                meter.skip(len(batch) - len(changed))
+            meter.advance(len(changed))
+            added += len(changed)
+        return added
+
+    def _changed(self, batch: list[Document]) -> list[Document]:
+        latest = {document.id: document for document in batch}
+        return [document for document in latest.values() if self._store.document(document.id) != document]
+
+    def add_vectors(
+        self, ids: Sequence[str], matrix: SparseMatrix, documents: Sequence[Document] | None = None
+    ) -> None:
+        """Add vectors in one commit that is durable when this returns.
+
+        Args:
+            ids: One for each row; a document whose id is there already is replaced.
+            matrix: The vectors.
+            documents: The documents to store beside them, with the same ids in the same order, or None.
+
+        Raises:
+            InputError: if an id, a document or the matrix cannot be used; nothing is added then.
+            LockHeld: if another process is writing.
+        """
+        self._store.add(documents, ids, check_matrix(matrix))
+
+    def add_folder(
+        self, path: str | Path, documents: Iterable[Document] | None = None, progress: ProgressCallback | None = None
+    ) -> int:
+        """Add a vectors folder, shard by shard, each in one commit. Gives the number of rows.
+
+        Args:
+            path: The folder.
+            documents: The documents that the vectors were made from, in whatever order, or None to store no texts.
+            progress: Called after every shard.
+
+        Raises:
+            VectorsError: if the folder cannot be used.
+            ModelMismatch: if its vectors come from another model than those of the index.
+            InputError: if they are vectors of queries, or the document of a vector is not among `documents`.
+        """
+        manifest = read_manifest(path)
+        description = manifest["description"]
+        if description.get("side") == "query":
+            raise InputError(f"{path} holds vectors of queries. Encode the documents and add those.")
+        model = description.get("model") or {}
+        _check_reference(self._store, _reference(model.get("name"), model.get("fingerprint")), f"the model of {path}")
+        self._store.become_writer()
+        meter = Meter(manifest["rows"], progress)
+        texts = None if documents is None else DocumentsById(documents)
+        for shard in read_vectors(path):
+            self._store.add(None if texts is None else texts.take(shard.ids), shard.ids, shard.matrix)
+            meter.advance(len(shard.ids))
+        return int(manifest["rows"])
+
+    def delete(self, ids: Iterable[str]) -> int:
+        """Delete documents in one commit that is durable when this returns; gives the number that existed."""
+        return self._store.delete(ids)
+
+    def search(self, text: str, k: int = 10) -> list[Hit]:
+        """Find the k documents that fit `text` best, the best first; equal scores are ordered by id.
+
+        A text without terms, such as the empty one, finds nothing.
+        """
+        queries = self._encode_queries([text])
+        snapshot = self._store.snapshot
+        found = snapshot.search(queries, k)
+        query = _stored_query(queries)
+        hits = []
+        for id, score in zip(found.ids[0].tolist(), (found.integer_scores[0] / found.scales[0]).tolist(), strict=True):
+            vector = None if id is None else snapshot.vector(id)
+            if vector is None:
+                break
+            document = (vector.terms, vector.impacts / (snapshot.meta.impact_scale or 1.0))
+            hits.append(Hit(id, score, match_terms(query, document, self._term_names())))
+        return hits
+
+    def search_many(
+        self, queries: Iterable[Query | tuple[str, str]] | Mapping[str, str], k: int = 1000, threads: int = 1
+    ) -> Run:
+        """Search many queries in one committed state; gives {query id: {document id: score}}, the best hit first.
+
+        Args:
+            queries: Queries, (id, text) pairs, or a mapping from id to text.
+            k: Hits for each query. A query without hits gets an empty dictionary.
+            threads: Queries searched at a time; 0 means one for each core.
+
+        Raises:
+            InputError: if two queries have the same id, or one cannot be used.
+        """
+        pairs = as_queries(queries)
+        snapshot = self._store.snapshot
+        step = max(1, min(QUERIES_AT_A_TIME, HITS_AT_A_TIME // max(k, 1)))
+        run: Run = {}
+        for start in range(0, len(pairs), step):
+            part = pairs[start : start + step]
+            found = snapshot.search(self._encode_queries([query.text for query in part]), k, threads)
+            scores = found.integer_scores / found.scales[:, None]
+            for row, query in enumerate(part):
+                depth = np.count_nonzero(found.integer_scores[row])
+                run[query.id] = dict(zip(found.ids[row, :depth].tolist(), scores[row, :depth].tolist(), strict=True))
+        return run
+
+    def search_vectors(
+        self, matrix: SparseMatrix, k: int, recall: float | None = None, threads: int = 1
+    ) -> tuple[NDArray[np.object_], NDArray[np.float32]]:
+        """Find for each query, row of `matrix`, the k documents with the greatest scores.
+
+        Args:
+            matrix: The queries.
+            k: Hits for each query.
+            recall: The share of the exact hits that will do, above 0 and up to 1; None means all. For now the exact
+                search, which satisfies every value, answers all of them.
+            threads: Queries searched at a time; 0 means one for each core.
+
+        Returns:
+            Ids, object (n_queries, k), and scores, float32 (n_queries, k), the best first; equal scores are ordered by
+            id. Where there are fewer hits than k: None and -inf.
+
+        Raises:
+            InputError: if the queries do not fit the index.
+            ConfigError: if k, recall or threads is out of range.
+        """
+        if recall is not None and not 0 < recall <= 1:
+            raise ConfigError(f"recall is {recall}: it must be above 0 and at most 1, or None for the exact search.")
+        found = self._store.search(check_matrix(matrix), k, threads)
+        return found.ids, found.scores
+
+    def explain(self, text: str, id: str) -> Explanation:
+        """Say how the score of document `id` for the query `text` comes about, whether or not it would be found.
+
+        Raises:
+            InputError: if there is no such document.
+        """
+        queries = self._encode_queries([text])
+        snapshot = self._store.snapshot
+        vector = snapshot.vector(id)
+        if vector is None:
+            raise InputError(f"there is no document {id!r} in {self.path}.")
+        document = (vector.terms, vector.impacts / (snapshot.meta.impact_scale or 1.0))
+        return explain_vectors(_stored_query(queries), document, self._term_names())
+
+    def info(self) -> IndexInfo:
+        """Say what the index holds."""
+        return self._store.info()
+
+    def term_shares(self) -> NDArray[np.float64]:
+        """Give the share of documents that hold each term, shape (n_terms,), for `measure_sparsity`. Reads them all."""
+        snapshot = self._store.snapshot
+        return snapshot.term_counts() / max(len(snapshot), 1)
+
+    def document(self, id: str) -> Document | None:
+        """Give a stored document, or None if there is no such."""
+        return self._store.document(id)
+
+    def refresh(self) -> None:
+        """Let searches see what other processes have committed since this index was opened."""
+        self._store.refresh()
+
+    def close(self) -> None:
+        """Let go of the folder. Closing twice is closing once."""
+        self._store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _encode_queries(self, texts: list[str]) -> SparseMatrix:
+        for text in texts:
+            if not isinstance(text, str):
+                raise InputError(f"a query is of type {type(text).__name__}, not a string.")
+        return self.encoder.encode_queries(texts)
+
+    def _term_names(self) -> list[str]:
+        if self._names is None:
+            self._names = self.encoder.term_names()
+        return self._names
+
+
+def _stored_query(queries: SparseMatrix) -> Row:
+    """Give the one query as it is searched: rounded, and without the terms that came to nothing."""
+    impacts, scales = quantise_queries(queries.canonical())
+    return impacts.terms, impacts.impacts / scales[0]
+
+
+def _reference_to(model: Encoder) -> dict[str, Any] | None:
+    return _reference(getattr(model, "name", None), model.fingerprint)
+
+
+def _reference(name: str | None, fingerprint: str | None) -> dict[str, Any] | None:
+    """Say which model it is, in a way that holds in other folders too; None if nothing is known of it."""
+    if fingerprint is None:
+        return None
+    path = str(Path(name).absolute()) if name and Path(name).exists() else name
+    return {"path": path, "fingerprint": fingerprint}
+
+
+def _check_model(store: Store, model: Encoder) -> None:
+    if model.n_terms != store.meta.n_terms:
+        raise ModelMismatch(
+            f"{store.path} has {store.meta.n_terms} terms, but the model {getattr(model, 'name', None)} has "
+            f"{model.n_terms}. Open the index with the model that made it."
+        )
+    _check_reference(store, _reference_to(model), "the model at hand")
+
+
+def _check_reference(store: Store, other: dict[str, Any] | None, whose: str) -> None:
+    """Refuse the model `other` if the index names another one."""
+    own = store.meta.model
+    if own is None or other is None or own.get("fingerprint") == other.get("fingerprint"):
+        return
+    raise ModelMismatch(
+        f"{store.path} was made with the model {own.get('path')} (fingerprint {own.get('fingerprint')}), but "
+        f"{whose} is {other.get('path')} (fingerprint {other.get('fingerprint')}). "
+        f"Use the model of the index, or make another index."
+    )
+
+
+def _load_model(store: Store) -> Encoder:
+    """Load the model that the index names: the one place where searching may lead to torch."""
+    reference = store.meta.model
+    if reference is None or not reference.get("path"):
+        raise ModelError(f"{store.path} does not say which model made it. Give one: Index.open(path, model=...).")
+    from everglade.model.splade import Splade
+
+    return Splade.load(reference["path"])
