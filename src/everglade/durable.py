@@ -17,18 +17,21 @@ __all__ = ["publish_folder", "sync_file", "sync_folder", "whole_file", "write_by
 
 def sync_folder(path: Path) -> None:
     """Make the names inside `path` durable."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    _sync(path, os.O_RDONLY | os.O_DIRECTORY)
 
 
 def sync_file(path: Path) -> None:
     """Make the content of `path` durable."""
-    descriptor = os.open(path, os.O_RDONLY)
+    _sync(path, os.O_RDONLY)
+
+
+def _sync(path: Path, flags: int) -> None:
+    descriptor = os.open(path, flags)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        error.filename = str(path)  # fsync itself knows only a number
+        raise
     finally:
         os.close(descriptor)
 

@@ -18,6 +18,7 @@ A message says what was found, where, and what to do. `assert` is for Everglade'
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 __all__ = [
@@ -109,4 +110,7 @@ class LockHeld(IndexFolderError):
         self.path = Path(path)
         self.pid = pid
         holder = "another process" if pid is None else f"process {pid}"
-        super().__init__(f"{path} is being written by {holder}. Wait for it to end, then try again.")
+        advice = "Wait for it to end, then try again."
+        if pid == os.getpid():
+            holder, advice = "this process already", "Close the other Index of the same folder, or write through it."
+        super().__init__(f"{path} is being written by {holder}. {advice}")

@@ -1,0 +1,112 @@
+"""`everglade index`: vectors or texts to an index, and changes to one that is there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from everglade.cli.options import (
+    AsJson,
+    OnError,
+    OnErrorOption,
+    Quiet,
+    RejectsFile,
+    Threads,
+    limit_threads,
+    open_rejects,
+)
+from everglade.cli.output import print_fields, print_json, show_progress
+from everglade.errors import ConfigError
+
+if TYPE_CHECKING:
+    from everglade.search import Index
+
+__all__ = ["index"]
+
+
+def index(
+    source: Annotated[str | None, typer.Argument(help="Vectors folder, or collection to encode with --model.")] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Index folder to make or to change.")] = Path(
+        "everglade.idx"
+    ),
+    model: Annotated[str | None, typer.Option(help="Model folder or hub id, to encode texts with.")] = None,
+    documents: Annotated[str | None, typer.Option(help="Collection whose texts go with a vectors folder.")] = None,
+    delete: Annotated[list[str] | None, typer.Option(help="Document id to delete; may be repeated.")] = None,
+    delete_from: Annotated[Path | None, typer.Option(help="File of document ids to delete, one a line.")] = None,
+    threads: Threads = 0,
+    on_error: OnErrorOption = OnError.stop,
+    rejects: RejectsFile = Path("rejects.jsonl"),
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make an index, add to it, or delete from it.
+
+    A document whose id is there already is replaced. Documents that are there unchanged are passed over, so an
+    interrupted run goes on where it stopped, and a collection that changed a little is soon indexed again.
+
+    Example: everglade index vectors -o glade.idx --documents scifact
+
+    Example: everglade index scifact -o glade.idx --model MODEL
+
+    Example: everglade index -o glade.idx --delete d17 --delete d18
+    """
+    from everglade.index.store import is_index
+    from everglade.texts import open_collection
+
+    gone = [*(delete or []), *_read_ids(delete_from)]
+    if source is None and not gone:
+        raise ConfigError("give a vectors folder or a collection to index, or ids to --delete.")
+    rejected = open_rejects(on_error, rejects)
+    limit_threads(threads)
+    result: dict[str, Any] = {"index": str(out)}
+    if source is not None and _is_vectors(Path(source)):
+        texts = open_collection(documents, rejects=rejected).documents() if documents else None
+        with _open_for_vectors(out, Path(source)) as opened, show_progress("indexing", quiet=quiet) as progress:
+            result["added"] = opened.add_folder(Path(source), texts, progress=progress)
+    elif source is not None:
+        if model is None and not is_index(out):
+            raise ConfigError("a collection of texts needs --model to encode it. Example: --model path-or-hub-id.")
+        rows = open_collection(source, rejects=rejected).documents()
+        with _open_for_texts(out, model) as opened, show_progress("indexing", quiet=quiet) as progress:
+            result["added"] = opened.add(rows, skip_unchanged=True, progress=progress)
+    if gone:
+        from everglade.search import Index
+
+        with Index.open(out) as opened:
+            result["deleted"] = opened.delete(gone)
+    if rejected is not None:
+        result["rejected lines"] = rejected.count
+    print_json(result) if as_json else print_fields(result)
+
+
+def _is_vectors(path: Path) -> bool:
+    return (path / "manifest.json").exists() or any(path.glob("*-of-*/manifest.json"))
+
+
+def _open_for_vectors(out: Path, source: Path) -> Index:
+    from everglade.index.store import is_index
+    from everglade.search import Index
+    from everglade.vectors import read_manifest
+
+    if is_index(out):
+        return Index.open(out)
+    description = read_manifest(source)["description"]
+    return Index.create(out, n_terms=description["n_terms"], model_reference=description.get("model"))
+
+
+def _open_for_texts(out: Path, model: str | None) -> Index:
+    from everglade.index.store import is_index
+    from everglade.search import Index
+
+    encoder = None
+    if model is not None:
+        from everglade.model.splade import Splade
+
+        encoder = Splade.load(model)
+    return Index.open(out, model=encoder) if is_index(out) else Index.create(out, encoder)
+
+
+def _read_ids(path: Path | None) -> list[str]:
+    return [] if path is None else [line for line in path.read_text(encoding="utf-8").splitlines() if line]

@@ -1,0 +1,135 @@
+"""`everglade train`: examples, or a collection and a first search of it, to a better model."""
+
+from __future__ import annotations
+
+import sys
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from everglade.cli.options import AsJson, Quiet, Threads, limit_threads
+from everglade.cli.output import print_fields, print_json, show_progress
+from everglade.cli.sources import choose_split
+from everglade.errors import ConfigError
+
+if TYPE_CHECKING:
+    from everglade.distill.examples import Example
+    from everglade.texts import Collection, Qrels
+    from everglade.train.config import TrainConfig
+
+__all__ = ["train"]
+
+NEGATIVES_KEPT = 30
+
+
+def train(
+    model: Annotated[str, typer.Argument(help="Model folder or hub id to start from.")],
+    collection: Annotated[str, typer.Argument(help="Collection with documents, queries and judgements.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Run folder: log, checkpoints, best and final model.")],
+    config: Annotated[Path | None, typer.Option(help="TOML file of settings; see docs/tuning.md.")] = None,
+    setting: Annotated[list[str] | None, typer.Option("--set", help="One setting, as key=value; may repeat.")] = None,
+    split: Annotated[str | None, typer.Option(help="Split to train on.")] = None,
+    examples: Annotated[Path | None, typer.Option(help="Examples (JSONL) or triples (TSV) to train on.")] = None,
+    negatives: Annotated[
+        str, typer.Option(help="Where hard negatives come from without --examples: bm25, or a TREC run file.")
+    ] = "bm25",
+    depth: Annotated[int, typer.Option(min=1, help="Negatives are drawn from the first so many hits.")] = 50,
+    hold_out: Annotated[float, typer.Option(min=0, max=0.9, help="Share of the queries kept for validation.")] = 0.1,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Refuse to go on with a run that is in --out.")] = False,
+    threads: Threads = 0,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train a model on examples, or on a collection.
+
+    Without examples they are made of the collection's judgements and hard negatives mined from a first search.
+
+    A share of the queries is held out; every so often they are searched in the whole collection, and the model that
+    does best is kept as OUT/best. An interrupted run goes on, bit for bit, when the same command is given again.
+
+    Example: everglade train MODEL scifact -o run --split train --set steps=300 --set learning_rate=5e-5
+
+    Example: everglade train MODEL scifact -o run --split train --negatives mined.trec --config train.toml
+    """
+    from everglade.distill.examples import TrainingSet, hold_out_queries
+    from everglade.model.splade import Splade
+    from everglade.texts import group_qrels, open_collection
+    from everglade.train.loop import Validation
+    from everglade.train.loop import train as train_model
+
+    settings = _read_settings(config, setting or [])
+    limit_threads(threads)
+    source = open_collection(collection)
+    chosen = choose_split(source, split)
+    qrels, held = hold_out_queries(group_qrels(source.qrels(chosen)), hold_out, seed=settings.seed)
+    documents = list(source.documents())
+    queries = source.queries(chosen)
+    training_set = TrainingSet(
+        queries={query.id: query.text for query in queries},
+        documents={document.id: document.full_text for document in documents},
+        examples=_find_examples(source, qrels, chosen, examples, negatives, depth, settings),
+    )
+    validation = Validation(documents, [query for query in queries if query.id in held], held) if held else None
+    with show_progress("training", quiet=quiet) as progress:
+        result = train_model(
+            settings, Splade.load(model), training_set, out, validation, resume=not fresh, progress=progress
+        )
+    found = {
+        "examples": len(training_set.examples),
+        "final": str(result.final),
+        "best": None if result.best is None else str(result.best),
+        f"{settings.validation_measure} at the start": result.start_score,
+        f"{settings.validation_measure} of the best": result.best_score,
+        "step of the best": result.best_step,
+        "log": str(result.log),
+    }
+    print_json(found) if as_json else print_fields(found)
+
+
+def _read_settings(config: Path | None, pairs: list[str]) -> TrainConfig:
+    from everglade.train.config import TrainConfig
+
+    values: dict[str, Any] = {} if config is None else TrainConfig.from_toml(config).to_dict()
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals:
+            raise ConfigError(f"--set {pair!r} is not of the form key=value. Example: --set steps=300.")
+        values[key.strip()] = _parse_value(value.strip())
+    return TrainConfig.from_dict(values, "--set")
+
+
+def _parse_value(text: str) -> Any:  # noqa: ANN401 - any TOML value
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _find_examples(
+    source: Collection,
+    qrels: Qrels,
+    split: str,
+    file: Path | None,
+    negatives: str,
+    depth: int,
+    settings: TrainConfig,
+) -> list[Example]:
+    from everglade.distill.examples import read_examples, read_triples
+    from everglade.distill.negatives import mine_negatives
+    from everglade.texts import read_run
+
+    if file is not None:
+        found = read_triples(file) if file.suffix in {".tsv", ".txt"} else read_examples(file)
+        return [example for example in found if example.query_id in qrels]
+    if negatives == "bm25":
+        from everglade.distill.bm25 import bm25_run
+
+        judged = [query for query in source.queries(split) if query.id in qrels]
+        run = bm25_run(source.documents(), judged, k=depth)
+    else:
+        run = read_run(negatives)
+    mined = mine_negatives(run, qrels, depth=depth, negatives_per_query=NEGATIVES_KEPT, seed=settings.seed)
+    print(f"mined negatives for {mined.queries - mined.without} of {mined.queries} queries", file=sys.stderr)
+    return mined.examples
