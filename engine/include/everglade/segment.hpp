@@ -1,0 +1,105 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "everglade/file.hpp"
+
+namespace everglade {
+
+/// The inverted side of a segment, as it lies in the file. The i-th present term owns blocks [term_blocks[i],
+/// term_blocks[i + 1]); block b owns postings [block_postings[b], block_postings[b + 1]) of window block_windows[b].
+struct Postings {
+    std::span<const std::uint32_t> terms;
+    std::span<const std::uint64_t> term_blocks;
+    std::span<const std::uint16_t> block_windows;
+    std::span<const std::uint64_t> block_postings;
+    std::span<const std::uint8_t> block_bounds;
+    std::span<const std::uint16_t> documents;
+    std::span<const std::uint8_t> impacts;
+};
+
+/// The forward side: document d owns entries [starts[d], starts[d + 1]). Terms are narrow in small vocabularies; the
+/// other of the two spans is empty.
+struct Rows {
+    std::span<const std::uint64_t> starts;
+    std::span<const std::uint16_t> narrow_terms;
+    std::span<const std::uint32_t> wide_terms;
+    std::span<const std::uint8_t> impacts;
+
+    std::uint32_t term(std::size_t entry) const noexcept {
+        return wide_terms.empty() ? narrow_terms[entry] : wide_terms[entry];
+    }
+};
+
+struct Ids {
+    std::span<const std::uint64_t> starts;
+    std::string_view bytes;
+
+    std::string_view operator[](std::size_t document) const noexcept {
+        return bytes.substr(starts[document], starts[document + 1] - starts[document]);
+    }
+};
+
+/// How much of a file is examined before it is used. Structure: all that keeps every later read inside the file.
+/// Everything: also the checksums and each posting, row and id.
+enum class Verify { structure, everything };
+
+/// One immutable segment file, mapped. Safe to use from many threads.
+class Segment {
+  public:
+    /// Throws CorruptSegment, FormatTooNew or FileError.
+    explicit Segment(std::string path, Verify verify = Verify::everything);
+
+    const std::string& path() const noexcept { return path_; }
+    const std::array<std::uint8_t, 16>& uuid() const noexcept { return uuid_; }
+    std::uint64_t number() const noexcept { return number_; }
+    std::uint32_t n_documents() const noexcept { return n_documents_; }
+    std::uint64_t n_postings() const noexcept { return n_postings_; }
+    std::uint32_t n_terms() const noexcept { return n_terms_; }
+    std::uint64_t size_bytes() const noexcept { return file_.bytes().size(); }
+    /// The checksum in the seal, which stands for the whole content.
+    std::uint32_t crc32c() const noexcept { return crc32c_; }
+
+    const Postings& postings() const noexcept { return postings_; }
+    const Rows& rows() const noexcept { return rows_; }
+
+    /// Place of `term` among the present terms.
+    std::optional<std::size_t> find_term(std::uint32_t term) const noexcept;
+
+    /// Id of the document with this local number. Throws std::invalid_argument if there is none, and CorruptSegment if
+    /// an unverified file holds an id that is not UTF-8.
+    std::string_view id(std::uint32_t local) const;
+
+    /// Local number of the document with this id.
+    std::optional<std::uint32_t> find(std::string_view id) const noexcept;
+
+    /// Bounds of a document's entries in rows(). Throws std::invalid_argument if there is no such document.
+    std::pair<std::uint64_t, std::uint64_t> row(std::uint32_t local) const;
+
+  private:
+    friend class SegmentReader;
+
+    void require_local(std::uint32_t local) const;
+
+    std::string path_;
+    MappedFile file_;
+    std::array<std::uint8_t, 16> uuid_{};
+    std::uint64_t number_ = 0;
+    std::uint64_t n_postings_ = 0;
+    std::uint32_t n_documents_ = 0;
+    std::uint32_t n_terms_ = 0;
+    std::uint32_t crc32c_ = 0;
+    Postings postings_;
+    Rows rows_;
+    Ids ids_;
+    std::uint64_t id_bytes_offset_ = 0;
+};
+
+}  // namespace everglade

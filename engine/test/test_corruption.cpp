@@ -1,0 +1,240 @@
+// Damaged and hostile files: found, or harmless. Run with EVERGLADE_SANITIZE these tests also show that nothing is read
+// or written outside.
+
+#include <cstring>
+#include <optional>
+
+#include "check.hpp"
+#include "corpus.hpp"
+#include "everglade/crc32c.hpp"
+#include "everglade/errors.hpp"
+#include "everglade/format.hpp"
+#include "everglade/search.hpp"
+#include "everglade/segment.hpp"
+
+using corpus::at;
+using corpus::Corpus;
+using everglade::Segment;
+using everglade::Verify;
+namespace format = everglade::format;
+
+namespace {
+
+/// Documents at both ends of two windows; most are empty, which keeps the file small.
+std::string small_segment() {
+    static const std::string bytes = [] {
+        Corpus made;
+        for (int d = 0; d < 40; ++d) {
+            corpus::Row row;
+            if (d % 3 == 0) row = {{1, 1}, {4, static_cast<std::uint8_t>(200 + d)}};
+            if (d % 5 == 0) row[7] = 9;
+            made.add(corpus::padded(static_cast<std::size_t>(d)), row);
+        }
+        made.write(at("small"));
+        return corpus::read(at("small"));
+    }();
+    return bytes;
+}
+
+/// Use everything a segment offers. Only a CorruptSegment, for an id that is no text, may come out of it.
+void use(const Segment& segment) {
+    const std::vector<std::int64_t> starts{0, 3};
+    const std::vector<std::int32_t> terms{1, 4, 7};
+    const std::vector<std::uint32_t> impacts{3, 2, 1};
+    const std::vector<std::uint8_t> deleted((segment.n_documents() + 7) / 8, 0x11);
+    constexpr std::size_t k = 5;
+    std::vector<std::int32_t> segments(k);
+    std::vector<std::uint32_t> locals(k), scores(k);
+    const std::vector<everglade::SearchedSegment> searched{{&segment, std::nullopt}, {&segment, deleted}};
+    try {
+        if (segment.n_terms() > 7)
+            everglade::search(searched, {starts, terms, impacts}, k, 1, {segments, locals, scores});
+        std::uint64_t sum = 0;
+        for (std::uint32_t d = 0; d < segment.n_documents(); ++d) {
+            const auto [first, last] = segment.row(d);
+            for (auto i = first; i < last; ++i) sum += segment.rows().term(i) + segment.rows().impacts[i];
+            sum += segment.find(segment.id(d)).value_or(0);
+        }
+        CHECK(sum != 1);  // so that the reads cannot be left out
+    } catch (const everglade::CorruptSegment&) {
+    }
+}
+
+/// Open the bytes as a file, and use what opens. Returns whether it opened.
+bool opens(const std::string& bytes, Verify verify) {
+    corpus::write(at("damaged"), bytes);
+    try {
+        use(Segment(at("damaged"), verify));
+    } catch (const everglade::CorruptSegment& error) {
+        CHECK(error.offset <= bytes.size());
+        return false;
+    } catch (const everglade::FormatTooNew&) {
+        return false;
+    }
+    return true;
+}
+
+/// Make every checksum and the file length right again, as an attacker would.
+std::string sealed(std::string bytes) {
+    format::Header header;
+    std::memcpy(&header, bytes.data(), sizeof header);
+    const std::uint64_t length = format::head_length(header.n_sections);
+    if (header.n_sections > format::kMaxSections || length > bytes.size()) return bytes;
+    for (std::uint32_t i = 0; i < header.n_sections; ++i) {
+        char* const place = bytes.data() + sizeof header + i * sizeof(format::Section);
+        format::Section section;
+        std::memcpy(&section, place, sizeof section);
+        if (section.offset > bytes.size() || section.length > bytes.size() - section.offset) continue;
+        section.crc32c = everglade::crc32c(bytes.data() + section.offset, section.length);
+        std::memcpy(place, &section, sizeof section);
+    }
+    format::Seal seal;
+    char* const place = bytes.data() + length - sizeof seal;
+    std::memcpy(&seal, place, sizeof seal);
+    seal.file_length = bytes.size();
+    std::memcpy(place, &seal, sizeof seal);
+    seal.crc32c = everglade::crc32c(bytes.data(), length - sizeof seal.crc32c);
+    std::memcpy(place, &seal, sizeof seal);
+    return bytes;
+}
+
+}  // namespace
+
+TEST(an_undamaged_file_opens) {
+    CHECK(sealed(small_segment()) == small_segment());
+    CHECK(opens(small_segment(), Verify::everything));
+    CHECK(opens(small_segment(), Verify::structure));
+}
+
+TEST(every_flipped_bit_is_found) {
+    const std::string good = small_segment();
+    for (std::size_t bit = 0; bit < 8 * good.size(); ++bit) {
+        std::string bytes = good;
+        bytes[bit / 8] = static_cast<char>(bytes[bit / 8] ^ 1 << bit % 8);
+        CHECK(!opens(bytes, Verify::everything));
+    }
+}
+
+TEST(every_other_length_is_found) {
+    const std::string good = small_segment();
+    for (std::size_t length = 0; length < good.size(); ++length) {
+        CHECK(!opens(good.substr(0, length), Verify::everything));
+        CHECK(!opens(good.substr(0, length), Verify::structure));
+    }
+    CHECK(!opens(good + '\0', Verify::structure));
+    CHECK(!opens(sealed(good + '\0'), Verify::structure));
+}
+
+TEST(hostile_bytes_under_right_checksums_are_harmless) {
+    const std::string good = small_segment();
+    for (std::size_t place = 0; place < good.size(); ++place) {
+        for (const int value : {0, 1, 0x7F, 0x80, 0xFF}) {
+            std::string bytes = good;
+            bytes[place] = static_cast<char>(value);
+            opens(sealed(bytes), Verify::everything);
+            opens(sealed(bytes), Verify::structure);
+        }
+    }
+}
+
+TEST(hostile_words_under_right_checksums_are_harmless) {
+    const std::string good = small_segment();
+    for (std::size_t place = 0; place + 8 <= good.size(); place += 4) {
+        for (const std::uint64_t value : {std::uint64_t{1} << 63, ~std::uint64_t{0}, std::uint64_t{1} << 32,
+                                          std::uint64_t{1} << 61, std::uint64_t{good.size()}, std::uint64_t{0}}) {
+            std::string bytes = good;
+            std::memcpy(bytes.data() + place, &value, sizeof value);
+            opens(sealed(bytes), Verify::everything);
+            opens(sealed(bytes), Verify::structure);
+        }
+    }
+}
+
+TEST(random_damage_under_right_checksums_is_harmless) {
+    const std::string good = small_segment();
+    std::mt19937 random(11);
+    for (int round = 0; round < 3000; ++round) {
+        std::string bytes = good;
+        // The sections, not the head, which is nearly always refused at once.
+        const std::size_t first = format::align(format::head_length(format::kKnownSections));
+        for (unsigned changes = 1 + random() % 4; changes > 0; --changes) {
+            bytes[first + random() % (bytes.size() - first)] = static_cast<char>(random());
+        }
+        opens(sealed(bytes), Verify::everything);
+        opens(sealed(bytes), Verify::structure);
+    }
+}
+
+TEST(broken_rules_under_right_checksums_are_found) {
+    const std::string good = small_segment();
+    const auto section = [&good](format::Kind kind) {
+        format::Section found;
+        const auto i = static_cast<std::size_t>(kind) - 1;
+        std::memcpy(&found, good.data() + sizeof(format::Header) + i * sizeof found, sizeof found);
+        return found;
+    };
+    const auto found_at = [&](std::uint64_t place, auto value) {
+        std::string bytes = good;
+        std::memcpy(bytes.data() + place, &value, sizeof value);
+        return !opens(sealed(bytes), Verify::everything);
+    };
+    using format::Kind;
+    CHECK(found_at(section(Kind::terms).offset, std::uint32_t{4}));                    // not ascending
+    CHECK(found_at(section(Kind::terms).offset + 8, std::uint32_t{50}));               // beyond the vocabulary
+    CHECK(found_at(section(Kind::term_blocks).offset + 8, std::uint64_t{0}));          // a term without blocks
+    CHECK(found_at(section(Kind::block_windows).offset, std::uint16_t{1}));            // beyond the documents
+    CHECK(found_at(section(Kind::block_postings).offset + 8, std::uint64_t{0}));       // an empty block
+    CHECK(found_at(section(Kind::block_bounds).offset, std::uint8_t{0}));              // too low: would hide documents
+    CHECK(found_at(section(Kind::block_bounds).offset, std::uint8_t{255}));            // too high
+    CHECK(found_at(section(Kind::posting_documents).offset, std::uint16_t{3}));        // twice the same document
+    CHECK(found_at(section(Kind::posting_documents).offset + 26, std::uint16_t{40}));  // beyond the documents
+    CHECK(found_at(section(Kind::posting_impacts).offset, std::uint8_t{0}));
+    CHECK(found_at(section(Kind::document_rows).offset, std::uint64_t{1}));  // does not begin with 0
+    CHECK(found_at(section(Kind::document_rows).offset + 8, std::uint64_t{1} << 40));
+    CHECK(found_at(section(Kind::row_terms).offset, std::uint16_t{4}));
+    CHECK(found_at(section(Kind::row_terms).offset + 4, std::uint16_t{50}));
+    CHECK(found_at(section(Kind::row_impacts).offset, std::uint8_t{0}));
+    CHECK(found_at(section(Kind::document_ids).offset + 8, std::uint64_t{17}));
+    CHECK(found_at(section(Kind::id_bytes).offset + 7, '9'));                            // ids not ascending
+    CHECK(found_at(section(Kind::id_bytes).offset, '\xFF'));                             // not UTF-8
+    CHECK(found_at(section(Kind::id_bytes).offset - 1, 'x'));                            // hidden between sections
+    CHECK(found_at(format::head_length(format::kKnownSections) - 8, std::uint32_t{1}));  // zero in the seal
+    CHECK(found_at(offsetof(format::Header, n_documents), std::uint32_t{39}));
+    CHECK(found_at(offsetof(format::Header, n_postings), ~std::uint64_t{0}));
+    CHECK(found_at(offsetof(format::Header, n_terms), std::uint32_t{5}));
+    CHECK(found_at(offsetof(format::Header, n_sections), std::uint32_t{11}));
+    CHECK(found_at(offsetof(format::Header, features), std::uint32_t{1}));
+    CHECK(found_at(offsetof(format::Header, major), std::uint16_t{0}));
+    CHECK(found_at(offsetof(format::Header, major), std::uint16_t{2}));
+}
+
+TEST(a_newer_minor_version_with_a_section_more_is_read) {
+    const std::string good = small_segment();
+    // Move the sections down by one table entry where that does not change their padding, and add section 13.
+    const std::uint64_t old_length = format::head_length(format::kKnownSections);
+    const std::uint64_t new_length = format::head_length(format::kKnownSections + 1);
+    const std::uint64_t shift = format::align(new_length) - format::align(old_length);
+    std::string bytes(format::align(new_length), '\0');
+    std::memcpy(bytes.data(), good.data(), sizeof(format::Header));
+    const std::uint16_t minor = format::kMinor + 1;
+    const std::uint32_t n_sections = format::kKnownSections + 1;
+    std::memcpy(bytes.data() + offsetof(format::Header, minor), &minor, sizeof minor);
+    std::memcpy(bytes.data() + offsetof(format::Header, n_sections), &n_sections, sizeof n_sections);
+    const std::uint64_t end = format::align(good.size() + shift);
+    for (std::uint32_t i = 0; i <= format::kKnownSections; ++i) {
+        format::Section section{static_cast<format::Kind>(n_sections), 0, end, 5};
+        if (i < format::kKnownSections) {
+            std::memcpy(&section, good.data() + sizeof(format::Header) + i * sizeof section, sizeof section);
+            section.offset += shift;
+        }
+        std::memcpy(bytes.data() + sizeof(format::Header) + i * sizeof section, &section, sizeof section);
+    }
+    bytes += good.substr(format::align(old_length));
+    bytes.resize(end);
+    bytes += "extra";
+    CHECK(opens(sealed(bytes), Verify::everything));
+    bytes.back() = 'A';
+    std::string damaged = sealed(bytes);
+    damaged.back() = 'a';
+    CHECK(!opens(damaged, Verify::everything));
+}

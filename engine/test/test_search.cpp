@@ -1,0 +1,178 @@
+#include <algorithm>
+#include <optional>
+#include <stdexcept>
+#include <tuple>
+
+#include "check.hpp"
+#include "corpus.hpp"
+#include "everglade/format.hpp"
+#include "everglade/search.hpp"
+
+using corpus::at;
+using corpus::Corpus;
+using corpus::Row;
+using everglade::Queries;
+using everglade::SearchedSegment;
+using everglade::Segment;
+
+namespace {
+
+struct Found {
+    std::vector<std::int32_t> segments;
+    std::vector<std::uint32_t> locals;
+    std::vector<std::uint32_t> scores;
+
+    bool operator==(const Found&) const = default;
+};
+
+Found search(std::span<const SearchedSegment> segments, const Queries& queries, std::size_t k,
+             std::size_t n_threads = 1) {
+    const std::size_t size = queries.count() * k;
+    Found found{std::vector<std::int32_t>(size), std::vector<std::uint32_t>(size), std::vector<std::uint32_t>(size)};
+    everglade::search(segments, queries, k, n_threads, {found.segments, found.locals, found.scores});
+    return found;
+}
+
+bool is_deleted(const SearchedSegment& searched, std::uint32_t local) {
+    return searched.deleted && ((*searched.deleted)[local / 8] >> (local % 8) & 1);
+}
+
+/// The slow twin: every score of every document, through the forward side, sorted.
+Found search_slowly(std::span<const SearchedSegment> segments, const Queries& queries, std::size_t k) {
+    Found found;
+    for (std::size_t query = 0; query < queries.count(); ++query) {
+        std::map<std::uint32_t, std::uint64_t> impact_of;
+        for (auto i = queries.starts[query]; i < queries.starts[query + 1]; ++i) {
+            impact_of[static_cast<std::uint32_t>(queries.terms[i])] += queries.impacts[i];
+        }
+        std::vector<std::tuple<std::int64_t, std::string_view, std::int32_t, std::uint32_t>> hits;
+        for (std::size_t s = 0; s < segments.size(); ++s) {
+            const Segment& segment = *segments[s].segment;
+            for (std::uint32_t local = 0; local < segment.n_documents(); ++local) {
+                if (is_deleted(segments[s], local)) continue;
+                std::int64_t score = 0;
+                const auto [first, last] = segment.row(local);
+                for (auto i = first; i < last; ++i) {
+                    const auto impact = impact_of.find(segment.rows().term(i));
+                    if (impact != impact_of.end())
+                        score += static_cast<std::int64_t>(impact->second * segment.rows().impacts[i]);
+                }
+                if (score > 0) hits.emplace_back(-score, segment.id(local), static_cast<std::int32_t>(s), local);
+            }
+        }
+        std::sort(hits.begin(), hits.end());
+        for (std::size_t i = 0; i < k; ++i) {
+            const bool hit = i < hits.size();
+            found.segments.push_back(hit ? std::get<2>(hits[i]) : -1);
+            found.locals.push_back(hit ? std::get<3>(hits[i]) : 0);
+            found.scores.push_back(hit ? static_cast<std::uint32_t>(-std::get<0>(hits[i])) : 0);
+        }
+    }
+    return found;
+}
+
+/// Documents number first, first + step, ... with few different impacts, so that equal scores are common. Term t occurs
+/// in one of t + 1 documents.
+Corpus random_corpus(std::size_t first, std::size_t step, std::size_t count, std::mt19937& random) {
+    Corpus made;
+    for (std::size_t i = 0; i < count; ++i) {
+        Row row;
+        for (std::int32_t term = 0; term < 40; term += 1 + term / 2) {
+            if (random() % static_cast<unsigned>(term * term + 1) == 0)
+                row[term] = static_cast<std::uint8_t>(1 + random() % 3);
+        }
+        made.add(corpus::padded(first + i * step), row);
+    }
+    return made;
+}
+
+struct OwnedQueries {
+    std::vector<std::int64_t> starts{0};
+    std::vector<std::int32_t> terms;
+    std::vector<std::uint32_t> impacts;
+
+    void add(const std::vector<std::pair<std::int32_t, std::uint32_t>>& entries) {
+        for (const auto& [term, impact] : entries) {
+            terms.push_back(term);
+            impacts.push_back(impact);
+        }
+        starts.push_back(static_cast<std::int64_t>(terms.size()));
+    }
+    Queries view() const { return {starts, terms, impacts}; }
+};
+
+OwnedQueries some_queries() {
+    OwnedQueries made;
+    made.add({{0, 1}});
+    made.add({{0, 2}, {1, 1}, {2, 3}, {4, 9}});
+    made.add({{28, 4095}, {18, 1}});
+    made.add({{2, 1}, {0, 0}, {2, 1}});
+    made.add({});
+    made.add({{49, 7}});
+    made.add({{18, 5}, {12, 5}, {7, 5}, {4, 5}, {2, 5}, {1, 5}, {0, 5}});
+    return made;
+}
+
+}  // namespace
+
+TEST(search_equals_the_slow_twin_over_windows_and_segments) {
+    std::mt19937 random(5);
+    // Three segments whose ids interleave: two and a half windows, a few documents, none.
+    random_corpus(0, 2, everglade::format::kWindow * 5 / 2, random).write(at("large"));
+    random_corpus(1, 2, 300, random).write(at("small"));
+    Corpus().write(at("none"));
+    const Segment large(at("large")), small(at("small")), none(at("none"));
+    std::vector<std::uint8_t> gone((large.n_documents() + 7) / 8);
+    for (std::uint8_t& byte : gone) byte = static_cast<std::uint8_t>(random() & random());
+    const std::vector<SearchedSegment> all{{&small, std::nullopt}, {&none, std::nullopt}, {&large, std::nullopt}};
+    const std::vector<SearchedSegment> fewer{{&large, gone}, {&small, std::nullopt}};
+    const OwnedQueries queries = some_queries();
+    for (const auto& segments : {all, fewer}) {
+        for (const std::size_t k : {1, 7, 150, 1000}) {
+            const Found expected = search_slowly(segments, queries.view(), k);
+            CHECK(search(segments, queries.view(), k) == expected);
+            CHECK(search(segments, queries.view(), k, 3) == expected);
+        }
+    }
+}
+
+TEST(k_may_be_larger_than_the_collection) {
+    std::mt19937 random(6);
+    random_corpus(0, 1, 20, random).write(at("twenty"));
+    const Segment segment(at("twenty"));
+    const std::vector<SearchedSegment> segments{{&segment, std::nullopt}};
+    const OwnedQueries queries = some_queries();
+    CHECK(search(segments, queries.view(), 50) == search_slowly(segments, queries.view(), 50));
+}
+
+TEST(wrong_arguments_are_refused) {
+    Corpus made;
+    made.add("a", {{1, 1}});
+    made.write(at("one"));
+    made.n_terms = 51;
+    made.write(at("other"));
+    const Segment one(at("one")), other(at("other"));
+    const std::vector<std::uint8_t> two_bytes(2);
+    OwnedQueries query;
+    query.add({{1, 1}});
+    const auto refused = [](std::vector<SearchedSegment> segments, const OwnedQueries& queries, std::size_t k,
+                            std::size_t threads) {
+        return check::throws<std::invalid_argument>([&] { search(segments, queries.view(), k, threads); });
+    };
+    CHECK(!refused({{&one, std::nullopt}}, query, 1, 1));
+    CHECK(refused({{&one, std::nullopt}}, query, 0, 1));
+    CHECK(refused({{&one, std::nullopt}}, query, 1, 0));
+    CHECK(refused({{&one, two_bytes}}, query, 1, 1));
+    CHECK(refused({{&one, std::nullopt}, {&other, std::nullopt}}, query, 1, 1));
+    for (const auto& entry :
+         std::vector<std::pair<std::int32_t, std::uint32_t>>{{50, 1}, {-1, 1}, {1, everglade::kMaxQueryMass + 1}}) {
+        OwnedQueries bad;
+        bad.add({entry});
+        CHECK(refused({{&one, std::nullopt}}, bad, 1, 1));
+    }
+    OwnedQueries beyond = query;
+    beyond.starts[1] = 2;
+    CHECK(refused({{&one, std::nullopt}}, beyond, 1, 1));
+    beyond.starts = {1, 1};
+    CHECK(refused({{&one, std::nullopt}}, beyond, 1, 1));
+}

@@ -1,0 +1,130 @@
+#include <stdexcept>
+
+#include "check.hpp"
+#include "corpus.hpp"
+#include "everglade/errors.hpp"
+#include "everglade/format.hpp"
+#include "everglade/segment.hpp"
+#include "everglade/utf8.hpp"
+
+using corpus::at;
+using corpus::Corpus;
+using everglade::Segment;
+
+namespace {
+
+Corpus three_documents(std::uint32_t n_terms = 50) {
+    Corpus made;
+    made.n_terms = n_terms;
+    made.add("a", {{1, 5}, {4, 255}});
+    made.add("b", {});
+    made.add("\xC3\xA9", {{1, 2}});
+    return made;
+}
+
+bool is_refused(const Corpus& corpus) {
+    return check::throws<std::invalid_argument>([&] { corpus.write(at("refused")); }) &&
+           !std::filesystem::exists(at("refused")) && !std::filesystem::exists(at("refused.tmp"));
+}
+
+}  // namespace
+
+TEST(what_was_written_is_read) {
+    for (const std::uint32_t n_terms : {50u, 65'536u, 65'537u}) {
+        const auto written = three_documents(n_terms).write(at("round"));
+        const Segment segment(at("round"));
+        CHECK(segment.n_documents() == 3 && segment.n_postings() == 3 && segment.n_terms() == n_terms);
+        CHECK(segment.number() == 7 && segment.uuid()[0] == 1 && segment.uuid()[15] == 0);
+        CHECK(written.n_documents == 3 && written.n_postings == 3);
+        CHECK(written.size_bytes == segment.size_bytes() && written.crc32c == segment.crc32c());
+        CHECK(segment.id(0) == "a" && segment.id(2) == "\xC3\xA9");
+        CHECK(segment.find("b") == 1u && !segment.find("") && !segment.find("zz") && !segment.find("\xC3"));
+        CHECK(segment.row(0) == std::pair<std::uint64_t, std::uint64_t>(0, 2));
+        CHECK(segment.rows().term(1) == 4 && segment.rows().impacts[1] == 255);
+        CHECK(segment.find_term(4) == 1u && !segment.find_term(0) && !segment.find_term(49));
+        CHECK(check::throws<std::invalid_argument>([&] { segment.id(3); }));
+        CHECK(check::throws<std::invalid_argument>([&] { segment.row(3); }));
+    }
+}
+
+TEST(blocks_are_the_postings_of_a_term_in_a_window) {
+    Corpus made;
+    const std::uint32_t window = everglade::format::kWindow;
+    for (std::uint32_t d = 0; d < 2 * window + 2; ++d) {
+        corpus::Row row;
+        if (d == 0 || d == window - 1 || d == window || d == 2 * window + 1)
+            row[3] = static_cast<std::uint8_t>(1 + d % 7);
+        if (d == window + 5) row[9] = 200;
+        made.add(corpus::padded(d), row);
+    }
+    made.write(at("blocks"));
+    const Segment segment(at("blocks"));
+    const auto& postings = segment.postings();
+    const auto equal = [](auto span, std::vector<std::uint64_t> expected) {
+        return std::equal(span.begin(), span.end(), expected.begin(), expected.end());
+    };
+    CHECK(equal(postings.terms, {3, 9}));
+    CHECK(equal(postings.term_blocks, {0, 3, 4}));
+    CHECK(equal(postings.block_windows, {0, 1, 2, 1}));
+    CHECK(equal(postings.block_postings, {0, 2, 3, 4, 5}));
+    CHECK(equal(postings.documents, {0, window - 1, 0, 1, 5}));
+    CHECK(equal(postings.impacts, {1, 1 + (window - 1) % 7, 1 + window % 7, 1 + (2 * window + 1) % 7, 200}));
+    CHECK(equal(postings.block_bounds,
+                {std::max<std::uint64_t>(1, 1 + (window - 1) % 7), 1 + window % 7, 1 + (2 * window + 1) % 7, 200}));
+}
+
+TEST(the_writer_refuses_what_breaks_a_rule) {
+    const Corpus good = three_documents();
+    const auto refuses = [&good](auto change) {
+        Corpus changed = good;
+        change(changed);
+        return is_refused(changed);
+    };
+    CHECK(refuses([](Corpus& c) { c.terms[0] = 50; }));
+    CHECK(refuses([](Corpus& c) { c.terms[0] = -1; }));
+    CHECK(refuses([](Corpus& c) { c.terms[0] = 4; }));
+    CHECK(refuses([](Corpus& c) { c.terms[0] = 9; }));
+    CHECK(refuses([](Corpus& c) { c.impacts[2] = 0; }));
+    CHECK(refuses([](Corpus& c) { c.impacts.pop_back(); }));
+    CHECK(refuses([](Corpus& c) { c.starts.clear(); }));
+    CHECK(refuses([](Corpus& c) { c.starts[1] = 4; }));
+    CHECK(refuses([](Corpus& c) { c.starts[0] = 1; }));
+    CHECK(refuses([](Corpus& c) { c.starts[3] = 2; }));
+    CHECK(refuses([](Corpus& c) { c.id_starts.pop_back(); }));
+    CHECK(refuses([](Corpus& c) { c.id_starts[3] = 3; }));
+    CHECK(refuses([](Corpus& c) { c.id_starts[1] = 3; }));
+    CHECK(refuses([](Corpus& c) { c.id_bytes[1] = 'a'; }));
+    CHECK(refuses([](Corpus& c) { c.id_bytes[3] = 'x'; }));
+    CHECK(refuses([](Corpus& c) { c.n_terms = everglade::format::kMaxTerms + 1; }));
+}
+
+TEST(an_empty_segment_is_a_segment) {
+    Corpus().write(at("empty"));
+    const Segment segment(at("empty"));
+    CHECK(segment.n_documents() == 0 && !segment.find(""));
+}
+
+TEST(a_file_that_cannot_be_written_leaves_nothing) {
+    CHECK(check::throws<everglade::FileError>([] { three_documents().write(at("no/folder")); }));
+    std::filesystem::create_directories(at("taken"));
+    CHECK(check::throws<everglade::FileError>([] { three_documents().write(at("taken")); }));
+    CHECK(!std::filesystem::exists(at("taken.tmp")));
+}
+
+TEST(a_file_that_cannot_be_read_says_so) {
+    CHECK(check::throws<everglade::FileError>([] { Segment(at("missing")); }));
+    CHECK(check::throws<everglade::FileError>([] { Segment("/"); }));
+    CHECK(check::throws<everglade::FileError>([] { Segment("/dev/null"); }));
+}
+
+TEST(utf8_is_told_from_other_bytes) {
+    for (const char* good : {"", "a", "\xC2\x80", "\xDF\xBF", "\xE0\xA0\x80", "\xED\x9F\xBF", "\xEE\x80\x80",
+                             "\xEF\xBF\xBF", "\xF0\x90\x80\x80", "\xF4\x8F\xBF\xBF", "a\xC3\xA9z"}) {
+        CHECK(everglade::is_utf8(good));
+    }
+    for (const char* bad :
+         {"\x80", "\xC0\x80", "\xC1\xBF", "\xC2", "\xC2z", "\xE0\x9F\xBF", "\xE0\xA0", "\xED\xA0\x80", "\xE1\x80z",
+          "\xF0\x8F\xBF\xBF", "\xF4\x90\x80\x80", "\xF5\x80\x80\x80", "\xF1\x80\x80", "\xFF"}) {
+        CHECK(!everglade::is_utf8(bad));
+    }
+}
