@@ -1,0 +1,143 @@
+"""The SPLADE head: from the hidden states of a text to one weight for each term of the vocabulary.
+
+The weight of term j is max over the positions i of log(1 + relu(h_i . E_j + b_j)) (SPLADE v2, arXiv 2109.10086). As
+log(1 + relu(x)) never falls, the maximum may be taken over the raw logits first, and as b_j does not depend on the
+position, it may be added after. So the vocabulary can be streamed in chunks, nothing of shape (B, L, V) is ever kept,
+and the gradient of an active weight reaches one position only: the one that gave the maximum.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+__all__ = ["splade_head", "splade_head_naive", "splade_head_sum"]
+
+# Logits held at once: on a CPU what its caches hold, on a GPU what keeps it busy.
+_CPU_CHUNK = 2**18
+_GPU_CHUNK = 2**26
+
+
+def splade_head_naive(hidden: Tensor, weight: Tensor, bias: Tensor | None, attention_mask: Tensor) -> Tensor:
+    """Compute what `splade_head` computes, as the formula is written: its slow twin, and its test."""
+    logits = _at_least_float32(F.linear(hidden, weight, bias))  # (B, L, V)
+    activations = torch.log1p(torch.relu(logits))
+    return activations.masked_fill(attention_mask.unsqueeze(-1) == 0, 0.0).max(dim=1).values
+
+
+def splade_head(hidden: Tensor, weight: Tensor, bias: Tensor | None, attention_mask: Tensor) -> Tensor:
+    """Give the weight of every term, max over positions of log(1 + relu(logit)), in memory O(B * V).
+
+    Args:
+        hidden: What the decoder of the masked language model is given, shape (B, L, d).
+        weight: The decoder's matrix, shape (V, d).
+        bias: The decoder's bias, shape (V,), or None.
+        attention_mask: Shape (B, L); positions where it is 0 do not take part.
+
+    Returns:
+        Weights of shape (B, V), at least 0, differentiable once in `hidden`, `weight` and `bias`; float32, or float64
+        if `hidden` is. A row without any unmasked position is all zeros.
+    """
+    if torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in (hidden, weight, bias)):
+        weights: Tensor = _SpladeHead.apply(hidden, weight, bias, attention_mask)  # type: ignore[no-untyped-call]
+        return weights
+    best, _ = _best_logits(hidden, weight, bias, attention_mask, with_positions=False)
+    return torch.log1p(torch.relu_(best))
+
+
+def splade_head_sum(
+    hidden: Tensor, weight: Tensor, bias: Tensor | None, attention_mask: Tensor, *, activation: str = "relu"
+) -> Tensor:
+    """Give the sum over positions of the activated logits (SPLADE v1, arXiv 2107.05720), shape (B, V).
+
+    Without a gradient the vocabulary is streamed; with one, autograd keeps all logits, (B, L, V).
+    """
+    masked = attention_mask.unsqueeze(-1) == 0
+    sums = []
+    for start, stop in _chunks(weight.shape[0], attention_mask):
+        part = None if bias is None else bias[start:stop]
+        logits = _at_least_float32(F.linear(hidden, weight[start:stop], part))  # (B, L, C)
+        activations = torch.log1p(torch.relu(logits))
+        if activation == "log1p_relu":
+            activations = torch.log1p(activations)
+        sums.append(activations.masked_fill(masked, 0.0).sum(dim=1))
+    return torch.cat(sums, dim=1)
+
+
+class _SpladeHead(torch.autograd.Function):
+    """`splade_head` with a backward that touches only active entries, each at the position of its maximum."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, attention_mask: Tensor) -> Tensor:  # noqa: ANN401
+        best, positions = _best_logits(hidden, weight, bias, attention_mask, with_positions=True)
+        weights = torch.log1p(torch.relu_(best))
+        ctx.save_for_backward(hidden, weight, weights, positions)
+        ctx.bias_dtype = None if bias is None else bias.dtype
+        return weights
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:  # noqa: ANN401
+        hidden, weight, weights, positions = ctx.saved_tensors
+        n_positions, n_terms = hidden.shape[0] * hidden.shape[1], weight.shape[0]
+        # Transposed, so that the active entries come sorted by term.
+        terms, texts = (weights.T > 0).nonzero(as_tuple=True)
+        slopes = grad[texts, terms] * torch.exp(-weights[texts, terms])  # d log(1 + x) / dx = 1 / (1 + x)
+        places = texts * hidden.shape[1] + positions[texts, terms].long()
+        grad_hidden = grad_weight = grad_bias = None
+        if ctx.needs_input_grad[0]:
+            by_place = torch.sort(places, stable=True).indices
+            sums = _sum_rows(weight, terms[by_place], slopes[by_place], places[by_place], n_positions)
+            grad_hidden = sums.view(hidden.shape).to(hidden.dtype)
+        if ctx.needs_input_grad[1]:
+            rows = hidden.reshape(n_positions, -1)
+            grad_weight = _sum_rows(rows, places, slopes, terms, n_terms).to(weight.dtype)
+        if ctx.needs_input_grad[2]:
+            grad_bias = (grad * torch.exp(-weights)).masked_fill_(weights <= 0, 0.0).sum(dim=0).to(ctx.bias_dtype)
+        return grad_hidden, grad_weight, grad_bias, None
+
+
+def _best_logits(
+    hidden: Tensor, weight: Tensor, bias: Tensor | None, attention_mask: Tensor, *, with_positions: bool
+) -> tuple[Tensor, Tensor | None]:
+    """Give the largest logit of each term over the unmasked positions and, if asked, its position; both (B, V)."""
+    unmasked = attention_mask != 0
+    # A masked position repeats the first unmasked one: that leaves every maximum as it was, without a pass over logits.
+    first = unmasked.to(torch.uint8).argmax(dim=1, keepdim=True)  # (B, 1)
+    source = torch.where(unmasked, torch.arange(hidden.shape[1], device=hidden.device), first)  # (B, L)
+    repeated = hidden.gather(1, source.unsqueeze(-1).expand_as(hidden))
+    n_texts, n_terms = hidden.shape[0], weight.shape[0]
+    best = torch.empty(n_texts, n_terms, dtype=torch.promote_types(hidden.dtype, torch.float32), device=hidden.device)
+    positions = torch.empty(n_texts, n_terms, dtype=torch.int32, device=hidden.device) if with_positions else None
+    for start, stop in _chunks(n_terms, attention_mask):
+        logits = F.linear(repeated, weight[start:stop])  # (B, L, C)
+        if positions is None:
+            best[:, start:stop] = logits.amax(dim=1)
+        else:
+            largest, where = logits.max(dim=1)
+            best[:, start:stop] = largest
+            positions[:, start:stop] = source.gather(1, where)
+    if bias is not None:
+        best += bias
+    return best.masked_fill_(~unmasked.any(dim=1, keepdim=True), -torch.inf), positions
+
+
+def _chunks(n_terms: int, attention_mask: Tensor) -> list[tuple[int, int]]:
+    budget = _CPU_CHUNK if attention_mask.device.type == "cpu" else _GPU_CHUNK
+    size = max(64, budget // max(1, attention_mask.numel()))
+    return [(start, min(start + size, n_terms)) for start in range(0, n_terms, size)]
+
+
+def _sum_rows(table: Tensor, rows: Tensor, factors: Tensor, groups: Tensor, n_groups: int) -> Tensor:
+    """Give for each group the sum of factor * table[row] over its entries; `groups` ascends. Shape (n_groups, d)."""
+    offsets = torch.searchsorted(groups, torch.arange(n_groups, device=groups.device))
+    table = _at_least_float32(table)
+    return F.embedding_bag(rows, table, offsets, mode="sum", per_sample_weights=factors.to(table.dtype))
+
+
+def _at_least_float32(values: Tensor) -> Tensor:
+    return values.to(torch.promote_types(values.dtype, torch.float32))

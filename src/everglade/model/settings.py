@@ -1,0 +1,90 @@
+"""The settings of a SPLADE model: everything beside weights and tokenizer that changes a vector."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Self
+
+from everglade.errors import ConfigError
+
+__all__ = ["ACTIVATIONS", "POOLINGS", "USUAL_LENGTH", "SpladeSettings"]
+
+USUAL_LENGTH = 256  # tokens, as in the SPLADE papers
+
+POOLINGS = ("max", "sum")
+ACTIVATIONS = ("relu", "log1p_relu")
+
+
+@dataclass(frozen=True, slots=True)
+class SpladeSettings:
+    """How a SPLADE model reads texts and pools its logits. Stored with the weights, the same for index and query time.
+
+    Attributes:
+        max_query_length: Longest query in tokens, special tokens included; what is longer is cut.
+        max_document_length: Longest document in tokens, special tokens included.
+        max_query_terms: Keep only that many of the heaviest terms of a query; None keeps all.
+        max_document_terms: The same for documents.
+        pooling: "max" over the positions (SPLADE v2 and later) or "sum" (SPLADE v1).
+        activation: "relu" gives log(1 + relu(logit)); "log1p_relu" takes that logarithm twice (OpenSearch v3).
+        drop_special_tokens: Give the terms of special tokens ([CLS], [SEP], ...) no weight.
+        query_prefix: Put before every query, as it stands.
+        document_prefix: Put before every document, as it stands.
+
+    Raises:
+        ConfigError: if a value is of the wrong kind or out of range.
+    """
+
+    max_query_length: int = USUAL_LENGTH
+    max_document_length: int = USUAL_LENGTH
+    max_query_terms: int | None = None
+    max_document_terms: int | None = None
+    pooling: str = "max"
+    activation: str = "relu"
+    drop_special_tokens: bool = False
+    query_prefix: str = ""
+    document_prefix: str = ""
+
+    def __post_init__(self) -> None:
+        _require_count("max_query_length", self.max_query_length, at_least=3)
+        _require_count("max_document_length", self.max_document_length, at_least=3)
+        for key in ("max_query_terms", "max_document_terms"):
+            if getattr(self, key) is not None:
+                _require_count(key, getattr(self, key), at_least=1)
+        _require_choice("pooling", self.pooling, POOLINGS)
+        _require_choice("activation", self.activation, ACTIVATIONS)
+        if not isinstance(self.drop_special_tokens, bool):
+            raise ConfigError(f"drop_special_tokens must be true or false, not {self.drop_special_tokens!r}.")
+        for key in ("query_prefix", "document_prefix"):
+            if not isinstance(getattr(self, key), str):
+                raise ConfigError(f"{key} must be a string, not {getattr(self, key)!r}.")
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Build settings from a mapping; keys that are left out take their default.
+
+        Raises:
+            ConfigError: if a key is unknown, with the nearest known one.
+        """
+        known = [field.name for field in fields(cls)]
+        for key in values:
+            if key not in known:
+                near = difflib.get_close_matches(key, known, n=1)
+                hint = f"Did you mean {near[0]}?" if near else f"The settings are {', '.join(known)}."
+                raise ConfigError(f"{key} is not a setting of a SPLADE model. {hint}")
+        return cls(**values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the settings as plain JSON values."""
+        return asdict(self)
+
+
+def _require_count(key: str, value: object, at_least: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < at_least:
+        raise ConfigError(f"{key} must be a whole number of at least {at_least}, not {value!r}.")
+
+
+def _require_choice(key: str, value: object, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ConfigError(f"{key} must be one of {', '.join(choices)}, not {value!r}.")
