@@ -1,0 +1,1 @@
+"""Building training sets: negatives mined from runs, and examples that carry them."""

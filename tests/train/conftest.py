@@ -1,0 +1,97 @@
+"""A model small enough to train in a second, and a task that only expansion can solve."""
+
+import random
+
+import pytest
+
+from everglade import durable
+from everglade.distill.examples import Example, TrainingSet
+from everglade.texts import Document, Query
+
+N_CONCEPTS = 24
+TEXTS = {
+    "queries": [f"ask{i}" for i in range(N_CONCEPTS)],
+    "documents": [f"tell{i}" for i in range(N_CONCEPTS)],
+}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread():
+    """Matrices of this size are no work to share."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _no_waiting_for_the_disk():
+    """Files are written, named and renamed in the same order as ever; they only need not outlive a power cut."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(durable, "sync_file", lambda path: None)
+        patch.setattr(durable, "sync_folder", lambda path: None)
+        yield
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory):
+    """The folder of a BERT of one untrained layer that knows the words of the toy task and no others."""
+    import torch
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
+
+    from everglade.model.settings import SpladeSettings
+    from everglade.model.splade import Splade
+
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *TEXTS["queries"], *TEXTS["documents"]]
+    backend = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="[UNK]"))
+    backend.pre_tokenizer = pre_tokenizers.Whitespace()
+    backend.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    names = {f"{name}_token": f"[{name.upper()}]" for name in ("pad", "unk", "cls", "sep", "mask")}
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, **names)
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(words),
+        hidden_size=64,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=16,
+    )
+    mlm = BertForMaskedLM(config)
+    with torch.no_grad():
+        # Each word starts out as itself and as nothing else.
+        torch.nn.init.orthogonal_(mlm.bert.embeddings.word_embeddings.weight)
+        torch.nn.init.eye_(mlm.cls.predictions.transform.dense.weight)
+        mlm.cls.predictions.bias.fill_(-1.0)
+    folder = tmp_path_factory.mktemp("tiny") / "model"
+    Splade(mlm, tokenizer, SpladeSettings(16, 16), name="tiny").save(folder)
+    return folder
+
+
+@pytest.fixture
+def tiny(tiny_folder):
+    from everglade.model.splade import Splade
+
+    return Splade.load(tiny_folder)
+
+
+@pytest.fixture(scope="session")
+def toy():
+    """Queries and documents share concepts but no word: (training set, validation documents, queries, qrels)."""
+    draw = random.Random(7)
+    concepts = [sorted(draw.sample(range(N_CONCEPTS), 3)) for _ in range(80)]
+    documents = [Document(f"d{i:02d}", " ".join(f"tell{c}" for c in chosen)) for i, chosen in enumerate(concepts)]
+
+    def ask(i):
+        return " ".join(f"ask{c}" for c in draw.sample(concepts[i], 2))
+
+    queries = {f"q{i:02d}": ask(i) for i in range(80)}
+    others = [draw.sample([f"d{j:02d}" for j in range(80) if j != i], 4) for i in range(80)]
+    examples = [Example(f"q{i:02d}", (f"d{i:02d}", *others[i]), (9.0, 1.0, 0.5, 0.0, -1.0)) for i in range(80)]
+    training_set = TrainingSet(queries, {document.id: document.text for document in documents}, examples)
+    asked = [Query(f"v{i:02d}", ask(i)) for i in range(0, 80, 2)]
+    qrels = {f"v{i:02d}": {f"d{i:02d}": 1} for i in range(0, 80, 2)}
+    return training_set, documents, asked, qrels

@@ -1,0 +1,109 @@
+import dataclasses
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from everglade.errors import ConfigError
+from everglade.train.config import TrainConfig
+
+TUNING = Path(__file__).parents[2] / "docs" / "tuning.md"
+
+
+def test_the_defaults_are_those_of_the_paper():
+    config = TrainConfig()
+    assert (config.steps, config.batch_size, config.learning_rate, config.weight_decay) == (150_000, 128, 2e-5, 0.01)
+    assert (config.lambda_q, config.lambda_d, config.seed) == (3e-4, 1e-4, 123)
+    assert (config.warmup, config.lambda_ramp) == (6_000, 50_000)
+
+
+def test_shares_of_the_steps_follow_the_steps():
+    short = TrainConfig(steps=300)
+    assert (short.warmup, short.lambda_ramp) == (12, 100)
+    given = TrainConfig(steps=300, warmup_steps=0, lambda_ramp_steps=300)
+    assert (given.warmup, given.lambda_ramp) == (0, 300)
+
+
+def test_toml_and_json_hold_every_field(tmp_path):
+    file = tmp_path / "train.toml"
+    file.write_text('steps = 20\nlearning_rate = 1\nloss = "margin_mse"\ndropout = false\n')
+    config = TrainConfig.from_toml(file)
+    assert config == TrainConfig(steps=20, learning_rate=1.0, loss="margin_mse", dropout=False)
+    assert isinstance(config.learning_rate, float)
+    assert TrainConfig.from_dict(json.loads(config.to_json())) == config
+
+
+def test_an_unknown_key_names_the_nearest(tmp_path):
+    file = tmp_path / "train.toml"
+    file.write_text("learning_rat = 1e-5\n")
+    with pytest.raises(ConfigError, match=r"train.toml: unknown setting 'learning_rat'. Did you mean 'learning_rate'"):
+        TrainConfig.from_toml(file)
+    with pytest.raises(ConfigError, match="Known settings: steps, batch_size"):
+        TrainConfig.from_dict({"zzz": 1})
+
+
+@pytest.mark.parametrize("content", [b"steps =", b"\xff", None])
+def test_a_file_that_is_no_toml_is_refused(tmp_path, content):
+    if content is not None:
+        (tmp_path / "train.toml").write_bytes(content)
+    with pytest.raises(ConfigError, match=r"train\.toml"):
+        TrainConfig.from_toml(tmp_path / "train.toml")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"steps": 0},
+        {"steps": 10.5},
+        {"steps": True},
+        {"batch_size": 0},
+        {"accumulation_steps": 3, "batch_size": 16},
+        {"accumulation_steps": 0},
+        {"negatives_per_query": -1},
+        {"loss": "margin_mse", "negatives_per_query": 0},
+        {"loss": "nll"},
+        {"learning_rate": 0.0},
+        {"learning_rate": float("nan")},
+        {"learning_rate": "1e-5"},
+        {"weight_decay": -0.1},
+        {"warmup_steps": 11, "steps": 10},
+        {"lambda_ramp_steps": -1},
+        {"lambda_q": -1.0},
+        {"lambda_d": float("inf")},
+        {"max_gradient_norm": 0.0},
+        {"max_query_length": 2},
+        {"precision": "fp32"},
+        {"seed": -1},
+        {"dropout": 0},
+        {"log_every": 0},
+        {"validate_every": 0},
+        {"keep_checkpoints": 0},
+    ],
+)
+def test_what_is_out_of_range_is_named(wrong):
+    with pytest.raises(ConfigError, match=next(iter(wrong)) if "loss" not in wrong else "loss|margin_mse"):
+        TrainConfig(**wrong)
+
+
+def test_all_problems_are_told_at_once():
+    with pytest.raises(ConfigError, match=r"steps.*learning_rate.*precision"):
+        TrainConfig(steps=0, learning_rate=-1.0, precision="half")
+
+
+def test_nothing_changes_it():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        TrainConfig().steps = 3
+
+
+def test_every_field_is_in_the_tuning_page_with_its_default():
+    rows = dict(re.findall(r"^\| `(\w+)` \| ([^|]+) \|", TUNING.read_text(encoding="utf-8"), re.M))
+    assert list(rows) == TrainConfig.field_names()
+    for field in dataclasses.fields(TrainConfig):
+        written = rows[field.name].strip().strip("`")
+        shown = (
+            {None: "none", True: "true", False: "false"}.get(field.default, field.default)
+            if not isinstance(field.default, (int, float)) or isinstance(field.default, bool)
+            else field.default
+        )
+        assert written == str(shown) or float(written) == shown, field.name
