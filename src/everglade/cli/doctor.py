@@ -74,7 +74,7 @@ def _engine() -> str | None:
         from everglade import _engine
     except ImportError:
         return None
-    return f"loaded, {_engine.kernel()} kernel"
+    return f"loaded from {_engine.__file__}"
 
 
 def _as_line(value: Any) -> str:  # noqa: ANN401 - any finding

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from everglade.errors import ConfigError, InputError
 
@@ -90,7 +90,7 @@ def _as_qrels(qrels: Mapping[str, Mapping[str, int]] | Iterable[Qrel]) -> Qrels:
     if isinstance(qrels, Mapping):
         judged = {query: dict(documents) for query, documents in qrels.items() if documents}
     else:
-        for qrel in cast("Iterable[Qrel]", qrels):
+        for qrel in qrels:
             judged.setdefault(qrel.query_id, {})[qrel.document_id] = qrel.relevance
     if not judged:
         raise InputError("there are no judgements (qrels), so nothing can be measured")
