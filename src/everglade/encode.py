@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from everglade.errors import ConfigError, VectorsError
-from everglade.model.progress import Meter, Progress, ProgressCallback
+from everglade.progress import Meter, Progress, ProgressCallback
 from everglade.vectors import SparseMatrix, VectorsWriter, read_manifest
 
 __all__ = ["Encoder", "Progress", "ProgressCallback", "encode_to_folder"]

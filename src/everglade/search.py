@@ -15,14 +15,14 @@ from everglade.errors import ConfigError, InputError, ModelError, ModelMismatch
 from everglade.explain import Explanation, Match, Row, TermWeight, explain_vectors, match_terms
 from everglade.index.intake import DocumentsById, as_document, as_queries, check_ids, check_matrix, check_texts
 from everglade.index.store import IndexInfo, Store
-from everglade.model.progress import Meter
+from everglade.progress import Meter
 from everglade.reference import quantise_queries
 from everglade.texts import Document, Query, Run
 from everglade.vectors import SparseMatrix, read_manifest, read_vectors
 
 if TYPE_CHECKING:
     from everglade.encode import Encoder
-    from everglade.model.progress import ProgressCallback
+    from everglade.progress import ProgressCallback
 
 __all__ = ["Explanation", "Hit", "Index", "IndexInfo", "Match", "TermWeight", "explain_vectors"]
 
@@ -140,6 +140,7 @@ class Index:
         progress: ProgressCallback | None = None,
         *,
         skip_unchanged: bool = False,
+        total: int | None = None,
     ) -> int:
         """Encode documents and add them; all of them are durable when this returns. Gives how many were added.
 
@@ -152,6 +153,7 @@ class Index:
             batch_documents: Documents for one commit; the first commit of an index takes 4,096.
             progress: Called after every batch.
             skip_unchanged: Pass over documents that are there with the same title, text and metadata.
+            total: How many documents there are, if that is known, for the progress.
 
         Raises:
             InputError: if a document cannot be used.
@@ -163,7 +165,7 @@ class Index:
         encoder = self.encoder
         _check_model(self._store, encoder)  # it may have been trained since the index was opened
         self._store.become_writer()
-        meter = Meter(len(documents) if isinstance(documents, Sized) else None, progress)
+        meter = Meter(len(documents) if total is None and isinstance(documents, Sized) else total, progress)
         remaining = (as_document(value, place) for place, value in enumerate(documents, start=1))
         added = 0
         while batch := list(islice(remaining, batch_documents if self._store.meta.impact_scale else FIRST_BATCH)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -61,12 +62,17 @@ def encode(
     source = open_collection(collection, rejects=rejected)
     limit_threads(threads)
     encoder = Splade.load(model)
+    rows: Iterable[tuple[str, str]]
     if side is Side.document:
         rows = ((document.id, document.full_text) for document in source.documents())
+        total = sum(1 for _ in source.documents())
     else:
-        rows = ((query.id, query.text) for query in source.queries(split))
-    with show_progress(f"encoding {side}s", quiet=quiet) as progress:
-        manifest = encode_to_folder(encoder, rows, out, side=side.value, part=part, fresh=fresh, progress=progress)
+        rows = [(query.id, query.text) for query in source.queries(split)]
+        total = len(rows)
+    with show_progress(f"encoding {side} texts", quiet=quiet) as progress:
+        manifest = encode_to_folder(
+            encoder, rows, out, side=side.value, part=part, fresh=fresh, total=total, progress=progress
+        )
     result = {
         "vectors": str(out),
         "rows": manifest["rows"],

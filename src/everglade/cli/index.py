@@ -68,9 +68,10 @@ def index(
     elif source is not None:
         if model is None and not is_index(out):
             raise ConfigError("a collection of texts needs --model to encode it. Example: --model path-or-hub-id.")
-        rows = open_collection(source, rejects=rejected).documents()
+        collection = open_collection(source, rejects=rejected)
+        total = sum(1 for _ in collection.documents())
         with _open_for_texts(out, model) as opened, show_progress("indexing", quiet=quiet) as progress:
-            result["added"] = opened.add(rows, skip_unchanged=True, progress=progress)
+            result["added"] = opened.add(collection.documents(), skip_unchanged=True, total=total, progress=progress)
     if gone:
         from everglade.search import Index
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from everglade.encode import Progress
     from everglade.errors import EvergladeError
+    from everglade.progress import Progress
 
 __all__ = ["print_error", "print_fields", "print_json", "print_table", "show_progress"]
 

@@ -25,9 +25,9 @@ from everglade.model.card import model_card
 from everglade.model.folder import load_parts, read_folder, read_tokenizer_files, write_folder
 from everglade.model.head import splade_head, splade_head_sum
 from everglade.model.hub import find_folder
-from everglade.model.progress import Meter, ProgressCallback
 from everglade.model.settings import USUAL_LENGTH, SpladeSettings
 from everglade.model.tokens import TokenReader
+from everglade.progress import Meter, ProgressCallback
 from everglade.vectors import SparseMatrix
 
 if TYPE_CHECKING:

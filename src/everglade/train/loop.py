@@ -27,7 +27,7 @@ import torch
 from everglade import durable
 from everglade.errors import CheckpointError, ConfigError, MissingExtra
 from everglade.model.backbone import position_limit
-from everglade.model.progress import Progress, ProgressCallback
+from everglade.progress import Progress, ProgressCallback
 from everglade.train import checkpoint
 from everglade.train.batches import batch_at, read_rows
 from everglade.train.gradients import accumulate_gradients
