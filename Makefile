@@ -21,7 +21,7 @@ $(VENV)/ready: $(VENV)/installed
 	touch $@
 
 $(VENV)-st5/ready: $(VENV)/ready tests/interop/make_st5.sh
-	tests/interop/make_st5.sh $(VENV) $(VENV)-st5
+	tests/interop/make_st5.sh $(BIN)/python
 	touch $@
 
 setup: $(VENV)/ready  ## Make the virtual environment and build the engine into it
@@ -47,7 +47,7 @@ engine-test: $(VENV)/ready  ## Build the engine without Python and run its own t
 	$(BIN)/ctest --test-dir build/engine --output-on-failure
 
 unit: $(VENV)/ready $(VENV)-st5/ready
-	$(BIN)/pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
 
 docs: $(VENV)/ready  ## Write docs/cli.md again from the commands' own help
 	$(BIN)/python -m everglade.cli.reference >docs/cli.md

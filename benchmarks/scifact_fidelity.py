@@ -36,7 +36,7 @@ def our_run(model, documents, queries, folder):
 
 
 def their_run(documents, queries):
-    model = SparseEncoder(str(bundled_model()), device="cpu")
+    model = SparseEncoder(str(bundled_model()), device="cpu", model_kwargs={"dtype": torch.float32})
     begin = time.perf_counter()
     parts = model.encode_document(
         [document.full_text for document in documents], batch_size=16, show_progress_bar=False, save_to_cpu=True
