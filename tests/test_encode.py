@@ -212,10 +212,10 @@ def test_progress_counts_what_was_there_but_not_in_its_speed(tmp_path, monkeypat
         encode_to_folder(Letters(breaks_after=9), make_rows(12), tmp_path / "v", shard_rows=4)
     seen = []
     encode_to_folder(Letters(), make_rows(12), tmp_path / "v", shard_rows=4, total=12, progress=seen.append)
-    assert [step.done for step in seen] == [4, 8, 10, 12]
-    assert [step.total for step in seen] == [12] * 4
-    assert seen[0].rows_per_second == 0 and seen[0].eta_s is None
-    assert seen[2].rows_per_second > 0 and seen[2].eta_s > 0 and seen[-1].eta_s == 0
+    assert [step.done for step in seen] == [0, 4, 8, 10, 12]
+    assert [step.total for step in seen] == [12] * 5
+    assert seen[1].rows_per_second == 0 and seen[1].eta_s is None
+    assert seen[3].rows_per_second > 0 and seen[3].eta_s > 0 and seen[-1].eta_s == 0
     seen.clear()
     encode_to_folder(Letters(), make_rows(12), tmp_path / "w", part=(2, 5), total=12, progress=seen.append)
     assert seen[-1].done == seen[-1].total == 3

@@ -253,7 +253,7 @@ def test_progress_counts_documents(tmp_path, bag):
     seen = []
     with Index.create(tmp_path / "i", bag, impact_scale=50.0) as index:
         index.add(DOCUMENTS, batch_documents=3, progress=seen.append)
-        assert [progress.done for progress in seen] == [3, 4]
+        assert [progress.done for progress in seen] == [0, 3, 4]
         assert seen[-1].total == 4
         index.add(iter(DOCUMENTS), progress=seen.append)
         assert seen[-1].total is None

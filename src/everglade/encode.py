@@ -16,7 +16,7 @@ from everglade.vectors import SparseMatrix, VectorsWriter, read_manifest
 __all__ = ["Encoder", "Progress", "ProgressCallback", "encode_to_folder"]
 
 # Rows handed to the encoder at once: few enough for frequent news, enough to batch texts of like length.
-_SLICE_ROWS = 1024
+_SLICE_ROWS = 256
 
 Row = tuple[str, str]
 
@@ -73,7 +73,7 @@ def encode_to_folder(
         shard_rows: Rows in a shard.
         fresh: Throw away what an interrupted call left, instead of going on with it.
         total: How many rows there are in all parts together, if that is known, for the progress.
-        progress: Called as rows are finished.
+        progress: Called at the start and as rows are finished.
 
     Returns:
         The manifest of the folder that was written (see `everglade.vectors.read_manifest`).

@@ -38,6 +38,7 @@ class Meter:
         self._start = time.perf_counter()
         self._encoded = 0
         self._skipped = 0
+        self._tell()
 
     def skip(self, rows: int) -> None:
         """Count rows that an earlier run had finished; they do not enter the speed."""

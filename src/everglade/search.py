@@ -151,7 +151,7 @@ class Index:
             documents: Documents, or mappings with "id" (or "_id"), "text", and perhaps "title" and "metadata", or
                 tuples of these values in this order.
             batch_documents: Documents for one commit; the first commit of an index takes 4,096.
-            progress: Called after every batch.
+            progress: Called at the start and after every batch.
             skip_unchanged: Pass over documents that are there with the same title, text and metadata.
             total: How many documents there are, if that is known, for the progress.
 
@@ -208,7 +208,7 @@ class Index:
         Args:
             path: The folder.
             documents: The documents that the vectors were made from, in whatever order, or None to store no texts.
-            progress: Called after every shard.
+            progress: Called at the start and after every shard.
 
         Raises:
             VectorsError: if the folder cannot be used.

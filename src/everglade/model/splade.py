@@ -167,7 +167,7 @@ class Splade(nn.Module):
             texts: The documents, in any order; title and text joined by a space.
             batch_tokens: Tokens encoded at once, padding included: more of them need more memory. The rows do not
                 depend on it beyond rounding.
-            progress: Called after every batch.
+            progress: Called at the start and after every batch.
 
         Raises:
             InputError: if a text is not a string of Unicode characters.
