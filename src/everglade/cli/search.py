@@ -14,6 +14,7 @@ from everglade.cli.sources import open_queries
 from everglade.errors import ConfigError
 
 if TYPE_CHECKING:
+    from everglade.encode import Encoder
     from everglade.search import Hit, Index
 
 __all__ = ["search"]
@@ -52,7 +53,7 @@ def search(
             _write_run(opened, str(queries), split, out, k or 1000, threads=threads, as_json=as_json)
 
 
-def _load(model: str | None) -> Any:  # noqa: ANN401 - an encoder or None
+def _load(model: str | None) -> Encoder | None:
     if model is None:
         return None
     from everglade.model.splade import Splade

@@ -15,9 +15,10 @@ from everglade.cli.sources import choose_split
 from everglade.errors import ConfigError
 
 if TYPE_CHECKING:
-    from everglade.distill.examples import Example
+    from everglade.distill.examples import Example, TrainingSet
     from everglade.texts import Collection, Qrels
     from everglade.train.config import TrainConfig
+    from everglade.train.validation import Validation
 
 __all__ = ["train"]
 
@@ -53,25 +54,16 @@ def train(
 
     Example: everglade train MODEL scifact -o run --split train --negatives mined.trec --config train.toml
     """
-    from everglade.distill.examples import TrainingSet, hold_out_queries
     from everglade.model.splade import Splade
-    from everglade.texts import group_qrels, open_collection
-    from everglade.train.loop import Validation
+    from everglade.texts import open_collection
     from everglade.train.loop import train as train_model
 
     settings = _read_settings(config, setting or [])
     limit_threads(threads)
     source = open_collection(collection)
-    chosen = choose_split(source, split)
-    qrels, held = hold_out_queries(group_qrels(source.qrels(chosen)), hold_out, seed=settings.seed)
-    documents = list(source.documents())
-    queries = source.queries(chosen)
-    training_set = TrainingSet(
-        queries={query.id: query.text for query in queries},
-        documents={document.id: document.full_text for document in documents},
-        examples=_find_examples(source, qrels, chosen, examples, negatives, depth, settings),
+    training_set, validation = _prepare(
+        source, choose_split(source, split), settings, hold_out, examples, negatives, depth
     )
-    validation = Validation(documents, [query for query in queries if query.id in held], held) if held else None
     with show_progress("training", quiet=quiet) as progress:
         result = train_model(
             settings, Splade.load(model), training_set, out, validation, resume=not fresh, progress=progress
@@ -86,6 +78,32 @@ def train(
         "log": str(result.log),
     }
     print_json(found) if as_json else print_fields(found)
+
+
+def _prepare(
+    source: Collection,
+    split: str,
+    settings: TrainConfig,
+    hold_out: float,
+    examples: Path | None,
+    negatives: str,
+    depth: int,
+) -> tuple[TrainingSet, Validation | None]:
+    """Read the collection; part of the split's queries are held out, the others get their examples."""
+    from everglade.distill.examples import TrainingSet, hold_out_queries
+    from everglade.texts import group_qrels
+    from everglade.train.validation import Validation
+
+    qrels, held = hold_out_queries(group_qrels(source.qrels(split)), hold_out, seed=settings.seed)
+    documents = list(source.documents())
+    queries = source.queries(split)
+    training_set = TrainingSet(
+        queries={query.id: query.text for query in queries},
+        documents={document.id: document.full_text for document in documents},
+        examples=_find_examples(source, qrels, split, settings, examples, negatives, depth),
+    )
+    validation = Validation(documents, [query for query in queries if query.id in held], held) if held else None
+    return training_set, validation
 
 
 def _read_settings(config: Path | None, pairs: list[str]) -> TrainConfig:
@@ -111,10 +129,10 @@ def _find_examples(
     source: Collection,
     qrels: Qrels,
     split: str,
+    settings: TrainConfig,
     file: Path | None,
     negatives: str,
     depth: int,
-    settings: TrainConfig,
 ) -> list[Example]:
     from everglade.distill.examples import read_examples, read_triples
     from everglade.distill.negatives import mine_negatives
