@@ -107,3 +107,9 @@ def test_every_field_is_in_the_tuning_page_with_its_default():
             else field.default
         )
         assert written == str(shown) or float(written) == shown, field.name
+
+
+def test_the_settings_of_a_small_machine_can_be_used(tmp_path):
+    block = re.search(r"^```toml\n(.*?)^```", TUNING.read_text(encoding="utf-8"), re.M | re.S)
+    (tmp_path / "small.toml").write_text(block[1])
+    assert TrainConfig.from_toml(tmp_path / "small.toml").steps < 1000
