@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -98,9 +99,10 @@ def run_demo(
         measure_model("SPLADE-tiny, as bundled", bundled_model(), material, out / "base", announce, show_progress),
     ]
     tuned = fine_tune(config, material, out, announce, show_progress)
-    rows.append(measure_model("the same, fine-tuned here", tuned, material, out / "tuned", announce, show_progress))
+    rows.append(measure_model("SPLADE-tiny, fine-tuned here", tuned, material, out / "tuned", announce, show_progress))
     runs = ["bm25.trec", "base/run.trec", "tuned/run.trec"]
-    return write_report(rows, list_remarks(material, config, short=short), out, settings, runs)
+    remarks = [*list_differences(rows), *list_remarks(material, config, short=short)]
+    return write_report(rows, remarks, out, settings, runs)
 
 
 def begin_folder(out: Path, settings: dict[str, Any], *, fresh: bool) -> None:
@@ -219,6 +221,16 @@ def fine_tune(
     return result.best or result.final
 
 
+def list_differences(rows: list[Row]) -> list[str]:
+    """Say what each model gains or loses against the row before it."""
+    lines = []
+    for before, row in pairwise(rows):
+        changes = [f"{name} {row.measures[name] - before.measures[name]:+.4f}" for name in DEFAULT_MEASURES[:3]]
+        cost = "" if not (before.flops and row.flops) else f", FLOPS x {row.flops / before.flops:.2f}"
+        lines.append(f"{row.model}, against {before.model}: {', '.join(changes)}{cost}.")
+    return lines
+
+
 def list_remarks(material: Material, config: TrainConfig, *, short: bool) -> list[str]:
     """Say what a reader of the table must know."""
     remarks = [
@@ -227,7 +239,7 @@ def list_remarks(material: Material, config: TrainConfig, *, short: bool) -> lis
         f"tokens; the bundled model reads 256.",
         "FLOPS: mean number of terms that a random query and a random document share.",
         "ms/query: median, encoding included, one query at a time, k = 10.",
-        "Two in three of the relevant test documents are relevant in the train split too: a gain is one in domain.",
+        "Two in three of the relevant test documents are relevant in the train split too.",
     ]
     caution = "Short demo: a part of the collection and few steps. The numbers say nothing about quality."
     return [caution, *remarks] if short else remarks
