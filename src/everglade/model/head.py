@@ -22,14 +22,33 @@ _CPU_CHUNK = 2**18
 _GPU_CHUNK = 2**26
 
 
-def splade_head_naive(hidden: Tensor, weight: Tensor, bias: Tensor | None, attention_mask: Tensor) -> Tensor:
+def splade_head_naive(
+    hidden: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    attention_mask: Tensor,
+    *,
+    activation: str = "relu",
+    position_terms: int | None = None,
+) -> Tensor:
     """Compute what `splade_head` computes, as the formula is written: its slow twin, and its test."""
     logits = _at_least_float32(F.linear(hidden, weight, bias))  # (B, L, V)
-    activations = torch.log1p(torch.relu(logits))
+    if position_terms is not None and position_terms < weight.shape[0]:
+        least = logits.detach().topk(position_terms, dim=-1).values[..., -1:]  # (B, L, 1)
+        logits = logits.masked_fill(logits < least, -torch.inf)
+    activations = _activate(logits, activation)
     return activations.masked_fill(attention_mask.unsqueeze(-1) == 0, 0.0).max(dim=1).values
 
 
-def splade_head(hidden: Tensor, weight: Tensor, bias: Tensor | None, attention_mask: Tensor) -> Tensor:
+def splade_head(
+    hidden: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    attention_mask: Tensor,
+    *,
+    activation: str = "relu",
+    position_terms: int | None = None,
+) -> Tensor:
     """Give the weight of every term, max over positions of log(1 + relu(logit)), in memory O(B * V).
 
     Args:
@@ -37,43 +56,84 @@ def splade_head(hidden: Tensor, weight: Tensor, bias: Tensor | None, attention_m
         weight: The decoder's matrix, shape (V, d).
         bias: The decoder's bias, shape (V,), or None.
         attention_mask: Shape (B, L); positions where it is 0 do not take part.
+        activation: "relu", or "log1p_relu" for log(1 + log(1 + relu(logit))) (OpenSearch, arXiv 2504.14839).
+        position_terms: At each position only that many of the largest logits take part, and those equal to the last of
+            them (SPARSEUP); None lets all.
 
     Returns:
         Weights of shape (B, V), at least 0, differentiable once in `hidden`, `weight` and `bias`; float32, or float64
         if `hidden` is. A row without any unmasked position is all zeros.
     """
+    least = None
+    if position_terms is not None and position_terms < weight.shape[0]:
+        least = _least_logits(hidden, weight, bias, attention_mask, position_terms)  # (B, L, 1)
     if torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in (hidden, weight, bias)):
-        weights: Tensor = _SpladeHead.apply(hidden, weight, bias, attention_mask)  # type: ignore[no-untyped-call]
-        return weights
-    best, _ = _best_logits(hidden, weight, bias, attention_mask, with_positions=False)
-    return torch.log1p(torch.relu_(best))
+        weights: Tensor = _SpladeHead.apply(hidden, weight, bias, attention_mask, least)  # type: ignore[no-untyped-call]
+    else:
+        best, _ = _best_logits(hidden, weight, bias, attention_mask, least, with_positions=False)
+        weights = torch.log1p(torch.relu_(best))
+    return torch.log1p(weights) if activation == "log1p_relu" else weights
 
 
 def splade_head_sum(
-    hidden: Tensor, weight: Tensor, bias: Tensor | None, attention_mask: Tensor, *, activation: str = "relu"
+    hidden: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    attention_mask: Tensor,
+    *,
+    activation: str = "relu",
+    position_terms: int | None = None,
 ) -> Tensor:
     """Give the sum over positions of the activated logits (SPLADE v1, arXiv 2107.05720), shape (B, V).
 
     Without a gradient the vocabulary is streamed; with one, autograd keeps all logits, (B, L, V).
     """
     masked = attention_mask.unsqueeze(-1) == 0
+    least = None
+    if position_terms is not None and position_terms < weight.shape[0]:
+        least = _least_logits(hidden, weight, bias, attention_mask, position_terms)  # (B, L, 1)
     sums = []
     for start, stop in _chunks(weight.shape[0], attention_mask):
         part = None if bias is None else bias[start:stop]
         logits = _at_least_float32(F.linear(hidden, weight[start:stop], part))  # (B, L, C)
-        activations = torch.log1p(torch.relu(logits))
-        if activation == "log1p_relu":
-            activations = torch.log1p(activations)
-        sums.append(activations.masked_fill(masked, 0.0).sum(dim=1))
+        if least is not None:
+            logits = logits.masked_fill(logits < least, -torch.inf)
+        sums.append(_activate(logits, activation).masked_fill(masked, 0.0).sum(dim=1))
     return torch.cat(sums, dim=1)
+
+
+def _activate(logits: Tensor, activation: str) -> Tensor:
+    weights = torch.log1p(torch.relu(logits))
+    return torch.log1p(weights) if activation == "log1p_relu" else weights
+
+
+@torch.no_grad()
+def _least_logits(
+    hidden: Tensor, weight: Tensor, bias: Tensor | None, attention_mask: Tensor, position_terms: int
+) -> Tensor:
+    """Give at each position the last of the `position_terms` largest logits, (B, L, 1), streaming the vocabulary."""
+    largest = hidden.new_empty((*hidden.shape[:2], 0))
+    for start, stop in _chunks(weight.shape[0], attention_mask):
+        part = None if bias is None else bias[start:stop]
+        logits = F.linear(hidden, weight[start:stop], part)  # (B, L, C)
+        both = torch.cat([largest.to(logits.dtype), logits], dim=-1)
+        largest = both.topk(min(position_terms, both.shape[-1]), dim=-1).values
+    return _at_least_float32(largest[..., -1:])
 
 
 class _SpladeHead(torch.autograd.Function):
     """`splade_head` with a backward that touches only active entries, each at the position of its maximum."""
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, attention_mask: Tensor) -> Tensor:  # noqa: ANN401
-        best, positions = _best_logits(hidden, weight, bias, attention_mask, with_positions=True)
+    def forward(  # noqa: D102
+        ctx: Any,  # noqa: ANN401
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        attention_mask: Tensor,
+        least: Tensor | None,
+    ) -> Tensor:
+        best, positions = _best_logits(hidden, weight, bias, attention_mask, least, with_positions=True)
         weights = torch.log1p(torch.relu_(best))
         ctx.save_for_backward(hidden, weight, weights, positions)
         ctx.bias_dtype = None if bias is None else bias.dtype
@@ -81,7 +141,7 @@ class _SpladeHead(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:  # noqa: ANN401
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None, None]:  # noqa: ANN401
         hidden, weight, weights, positions = ctx.saved_tensors
         n_positions, n_terms = hidden.shape[0] * hidden.shape[1], weight.shape[0]
         # Transposed, so that the active entries come sorted by term.
@@ -98,11 +158,17 @@ class _SpladeHead(torch.autograd.Function):
             grad_weight = _sum_rows(rows, places, slopes, terms, n_terms).to(weight.dtype)
         if ctx.needs_input_grad[2]:
             grad_bias = (grad * torch.exp(-weights)).masked_fill_(weights <= 0, 0.0).sum(dim=0).to(ctx.bias_dtype)
-        return grad_hidden, grad_weight, grad_bias, None
+        return grad_hidden, grad_weight, grad_bias, None, None
 
 
 def _best_logits(
-    hidden: Tensor, weight: Tensor, bias: Tensor | None, attention_mask: Tensor, *, with_positions: bool
+    hidden: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    attention_mask: Tensor,
+    least: Tensor | None,
+    *,
+    with_positions: bool,
 ) -> tuple[Tensor, Tensor | None]:
     """Give the largest logit of each term over the unmasked positions and, if asked, its position; both (B, V)."""
     unmasked = attention_mask != 0
@@ -115,6 +181,9 @@ def _best_logits(
     positions = torch.empty(n_texts, n_terms, dtype=torch.int32, device=hidden.device) if with_positions else None
     for start, stop in _chunks(n_terms, attention_mask):
         logits = F.linear(repeated, weight[start:stop])  # (B, L, C)
+        if least is not None:
+            part = 0.0 if bias is None else bias[start:stop]
+            logits = logits.masked_fill(logits + part < least.gather(1, source.unsqueeze(-1)), -torch.inf)
         if positions is None:
             best[:, start:stop] = logits.amax(dim=1)
         else:

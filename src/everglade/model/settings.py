@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
@@ -28,6 +29,8 @@ class SpladeSettings:
         max_document_terms: The same for documents.
         pooling: "max" over the positions (SPLADE v2 and later) or "sum" (SPLADE v1).
         activation: "relu" gives log(1 + relu(logit)); "log1p_relu" takes that logarithm twice (OpenSearch v3).
+        logit_shift: Subtracted from every logit before the activation, for backbones whose logits start positive.
+        position_terms: At each position, let only that many of the largest logits take part; None lets all.
         drop_special_tokens: Give the terms of special tokens ([CLS], [SEP], ...) no weight.
         query_prefix: Put before every query, as it stands.
         document_prefix: Put before every document, as it stands.
@@ -42,6 +45,8 @@ class SpladeSettings:
     max_document_terms: int | None = None
     pooling: str = "max"
     activation: str = "relu"
+    logit_shift: float = 0.0
+    position_terms: int | None = None
     drop_special_tokens: bool = False
     query_prefix: str = ""
     document_prefix: str = ""
@@ -49,11 +54,13 @@ class SpladeSettings:
     def __post_init__(self) -> None:
         _require_count("max_query_length", self.max_query_length, at_least=3)
         _require_count("max_document_length", self.max_document_length, at_least=3)
-        for key in ("max_query_terms", "max_document_terms"):
+        for key in ("max_query_terms", "max_document_terms", "position_terms"):
             if getattr(self, key) is not None:
                 _require_count(key, getattr(self, key), at_least=1)
         _require_choice("pooling", self.pooling, POOLINGS)
         _require_choice("activation", self.activation, ACTIVATIONS)
+        if not isinstance(self.logit_shift, int | float) or not math.isfinite(self.logit_shift):
+            raise ConfigError(f"logit_shift must be a finite number, not {self.logit_shift!r}.")
         if not isinstance(self.drop_special_tokens, bool):
             raise ConfigError(f"drop_special_tokens must be true or false, not {self.drop_special_tokens!r}.")
         for key in ("query_prefix", "document_prefix"):

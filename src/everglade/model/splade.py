@@ -137,16 +137,18 @@ class Splade(nn.Module):
         card = card or model_card(type(self.mlm).__name__, self.n_terms, self.settings)
         write_folder(Path(path), self.mlm, self._tokenizer_files, self.settings, card=card, dtype=kind)
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, side: Side = "document") -> Tensor:
         """Give the weights of texts, shape (B, V), from tokens and mask, shape (B, L); differentiable."""
         hidden = hidden_states(self.mlm, input_ids, attention_mask)  # (B, L, d)
-        weight, bias, activation = self._decoder.weight, self._decoder.bias, self.settings.activation
-        if self.settings.pooling == "sum":
-            weights = splade_head_sum(hidden, weight, bias, attention_mask, activation=activation)
-        else:
-            weights = splade_head(hidden, weight, bias, attention_mask)
-            weights = torch.log1p(weights) if activation == "log1p_relu" else weights
-        if self.settings.drop_special_tokens:
+        weight, settings = self._decoder.weight, self.settings
+        bias: Tensor | None = self._decoder.bias
+        if settings.logit_shift:
+            bias = weight.new_full((self.n_terms,), -settings.logit_shift) + (0.0 if bias is None else bias)
+        head = splade_head_sum if settings.pooling == "sum" else splade_head
+        weights = head(
+            hidden, weight, bias, attention_mask, activation=settings.activation, position_terms=settings.position_terms
+        )
+        if settings.drop_special_tokens:
             special = torch.tensor(self._reader.special_ids, dtype=torch.int64, device=weights.device)
             weights = weights.index_fill(1, special, 0.0)
         return weights

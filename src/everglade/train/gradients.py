@@ -133,9 +133,9 @@ def _read_piece(
 def _encode(encoder: nn.Module, piece: _Piece) -> tuple[Tensor, Tensor]:
     """Give the vectors of a piece, (b, V) of its queries and (b * n, V) of its documents, with its dropout masks."""
     torch.manual_seed(piece.seeds[0])
-    queries = encoder(*piece.queries)
+    queries = encoder(*piece.queries, side="query")
     torch.manual_seed(piece.seeds[1])
-    return queries, encoder(*piece.documents)
+    return queries, encoder(*piece.documents, side="document")
 
 
 def _gather(accelerator: Accelerator, parts: tuple[Tensor, ...]) -> Tensor:
