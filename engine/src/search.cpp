@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdlib>
-#include <exception>
 #include <memory>
 #include <new>
 #include <stdexcept>
@@ -17,6 +16,7 @@
 
 #include "everglade/collect.hpp"
 #include "everglade/format.hpp"
+#include "everglade/threads.hpp"
 #include "everglade/top_k.hpp"
 
 namespace everglade {
@@ -273,30 +273,6 @@ void write_row(std::span<const Hit> hits, std::size_t row, std::size_t k, const 
         results.locals[row * k + i] = found ? hits[i].local : 0;
         results.scores[row * k + i] = found ? hits[i].score : 0;
     }
-}
-
-/// Run `work` here and on up to n_threads - 1 threads more, and pass on the first exception one of them throws.
-template <typename Work>
-void run_on_threads(std::size_t n_threads, Work work) {
-    std::exception_ptr failure;
-    std::atomic_flag failed = ATOMIC_FLAG_INIT;
-    const auto guarded = [&]() noexcept {
-        try {
-            work();
-        } catch (...) {
-            if (!failed.test_and_set()) failure = std::current_exception();
-        }
-    };
-    std::vector<std::thread> helpers;
-    helpers.reserve(n_threads - 1);
-    try {
-        while (helpers.size() + 1 < n_threads) helpers.emplace_back(guarded);
-    } catch (const std::exception&) {
-        // The system gives no more threads, or no memory for them; those we have share the work.
-    }
-    guarded();
-    for (std::thread& helper : helpers) helper.join();
-    if (failure) std::rethrow_exception(failure);
 }
 
 }  // namespace

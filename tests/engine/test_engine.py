@@ -414,6 +414,8 @@ def test_only_regular_files_are_mapped(path):
 # --- the stub ---------------------------------------------------------------------------------------------------------
 
 
-def test_the_stub_describes_what_is_built():
+@pytest.mark.parametrize("module", ["_engine", "_head"])
+def test_the_stub_describes_what_is_built(module):
     script = runpy.run_path(str(ROOT / "engine" / "stub.py"))
-    assert script["STUB"].read_text() == script["generate"](), "run: python engine/stub.py >src/everglade/_engine.pyi"
+    stub = (script["PACKAGE"] / f"{module}.pyi").read_text()
+    assert stub == script["generate"](module), f"run: python engine/stub.py {module} >src/everglade/{module}.pyi"

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from everglade import _head
 from everglade.model import head
 from everglade.model.head import splade_head, splade_head_naive, splade_head_sum
+
+
+@pytest.fixture(params=["streamed", "screened"], autouse=True)
+def way(request, monkeypatch):
+    """Every test runs with the plain streamed head, and with the one that screens in 8 bits where that is possible."""
+    if request.param == "streamed":
+        monkeypatch.setattr(head, "is_supported", lambda *_: False)
+    elif not _head.is_supported():
+        pytest.skip("this processor has no 8-bit dot products")
+    return request.param
 
 
 def random_input(seed: int, texts: int, length: int, width: int, terms: int, *, dtype=torch.float32, bias: bool = True):
@@ -28,7 +41,7 @@ def gradients(function, hidden, weight, bias, mask, seed: int):
     return weights.detach(), [None if x is None else x.grad for x in leaves]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     seed=st.integers(0, 2**16),
     texts=st.integers(1, 5),
@@ -36,14 +49,17 @@ def gradients(function, hidden, weight, bias, mask, seed: int):
     width=st.integers(1, 8),
     terms=st.integers(1, 200),
     bias=st.booleans(),
+    activation=st.sampled_from(["relu", "log1p_relu"]),
+    position_terms=st.none() | st.integers(1, 20),
 )
-def test_equals_the_naive_head(seed, texts, length, width, terms, bias):
+def test_equals_the_naive_head(seed, texts, length, width, terms, bias, activation, position_terms):
+    options = {"activation": activation, "position_terms": position_terms}
     hidden, weight, offset, mask = random_input(seed, texts, length, width, terms, bias=bias)
     mask[0] = 0  # one row without any position
-    slow, slow_gradients = gradients(splade_head_naive, hidden, weight, offset, mask, seed)
-    fast, fast_gradients = gradients(splade_head, hidden, weight, offset, mask, seed)
+    slow, slow_gradients = gradients(partial(splade_head_naive, **options), hidden, weight, offset, mask, seed)
+    fast, fast_gradients = gradients(partial(splade_head, **options), hidden, weight, offset, mask, seed)
     torch.testing.assert_close(fast, slow, atol=1e-6, rtol=0)
-    torch.testing.assert_close(splade_head(hidden, weight, offset, mask), slow, atol=1e-6, rtol=0)
+    torch.testing.assert_close(splade_head(hidden, weight, offset, mask, **options), slow, atol=1e-6, rtol=0)
     assert not fast[0].any()
     for fast_gradient, slow_gradient in zip(fast_gradients, slow_gradients, strict=True):
         torch.testing.assert_close(fast_gradient, slow_gradient, atol=1e-5, rtol=1e-5)
@@ -54,6 +70,42 @@ def test_gradcheck(bias):
     hidden, weight, offset, mask = random_input(3, 3, 5, 4, 130, dtype=torch.float64, bias=bias)
     leaves = [None if x is None else x.requires_grad_() for x in (hidden, weight, offset)]
     assert torch.autograd.gradcheck(splade_head, (*leaves, mask), atol=1e-6)
+
+
+def test_equals_the_naive_head_on_realistic_sizes():
+    hidden, weight, offset, mask = random_input(23, 6, 70, 48, 2500)
+    offset -= 19  # about one term in ten is active
+    slow, slow_gradients = gradients(splade_head_naive, hidden, weight, offset, mask, 1)
+    fast, fast_gradients = gradients(splade_head, hidden, weight, offset, mask, 1)
+    assert 0.02 < (slow > 0).float().mean() < 0.3
+    torch.testing.assert_close(fast, slow, atol=1e-5, rtol=0)
+    for fast_gradient, slow_gradient in zip(fast_gradients, slow_gradients, strict=True):
+        torch.testing.assert_close(fast_gradient, slow_gradient, atol=1e-4, rtol=1e-4)
+
+
+def test_threads_change_no_bit():
+    hidden, weight, offset, mask = random_input(29, 5, 40, 16, 700)
+    found = []
+    for threads in (1, 3):
+        before = torch.get_num_threads()
+        torch.set_num_threads(threads)
+        found.append(gradients(splade_head, hidden, weight, offset, mask, 2))
+        torch.set_num_threads(before)
+    (one, one_gradients), (three, three_gradients) = found
+    assert torch.equal(one, three)
+    assert all(torch.equal(a, b) for a, b in zip(one_gradients, three_gradients, strict=True))
+
+
+@pytest.mark.parametrize("foreign", [torch.nan, torch.inf])
+def test_what_is_not_finite_is_not_hidden(foreign):
+    hidden, weight, offset, mask = random_input(31, 3, 6, 4, 50)
+    mask[:] = 1
+    hidden[1, 2, 0] = foreign
+    weights = splade_head(hidden, weight, offset, mask)
+    assert weights[[0, 2]].isfinite().all() and not weights[1].isfinite().all()
+    hidden[1, 2, 0], weight[7, 1] = 1, foreign
+    weights = splade_head(hidden, weight, offset, mask)
+    assert not weights[:, 7].isfinite().all() and weights[:, 8].isfinite().all()
 
 
 def test_chunks_change_nothing(monkeypatch):

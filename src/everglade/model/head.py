@@ -15,6 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from everglade.model.head_screened import Ragged, ScreenedDecoder, gradients, is_supported, ragged
+
 __all__ = ["splade_head", "splade_head_naive", "splade_head_sum"]
 
 # Logits held at once: on a CPU what its caches hold, on a GPU what keeps it busy.
@@ -67,8 +69,12 @@ def splade_head(
     least = None
     if position_terms is not None and position_terms < weight.shape[0]:
         least = _least_logits(hidden, weight, bias, attention_mask, position_terms)  # (B, L, 1)
-    if torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in (hidden, weight, bias)):
-        weights: Tensor = _SpladeHead.apply(hidden, weight, bias, attention_mask, least)  # type: ignore[no-untyped-call]
+    differentiable = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in (hidden, weight, bias))
+    screened = ScreenedDecoder(weight, bias) if least is None and is_supported(hidden, weight) else None
+    if screened is not None and screened.is_finite:
+        weights: Tensor = _ScreenedHead.apply(hidden, weight, bias, attention_mask, screened)  # type: ignore[no-untyped-call]
+    elif differentiable:
+        weights = _SpladeHead.apply(hidden, weight, bias, attention_mask, least)  # type: ignore[no-untyped-call]
     else:
         best, _ = _best_logits(hidden, weight, bias, attention_mask, least, with_positions=False)
         weights = torch.log1p(torch.relu_(best))
@@ -122,7 +128,7 @@ def _least_logits(
 
 
 class _SpladeHead(torch.autograd.Function):
-    """`splade_head` with a backward that touches only active entries, each at the position of its maximum."""
+    """The streamed head with a backward that touches only active entries, each at the position of its maximum."""
 
     @staticmethod
     def forward(  # noqa: D102
@@ -141,12 +147,13 @@ class _SpladeHead(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None, None]:  # noqa: ANN401
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None, None]:  # noqa: ANN401, D102
         hidden, weight, weights, positions = ctx.saved_tensors
         n_positions, n_terms = hidden.shape[0] * hidden.shape[1], weight.shape[0]
         # Transposed, so that the active entries come sorted by term.
         terms, texts = (weights.T > 0).nonzero(as_tuple=True)
-        slopes = grad[texts, terms] * torch.exp(-weights[texts, terms])  # d log(1 + x) / dx = 1 / (1 + x)
+        all_slopes = _slopes(grad, weights)
+        slopes = all_slopes[texts, terms]
         places = texts * hidden.shape[1] + positions[texts, terms].long()
         grad_hidden = grad_weight = grad_bias = None
         if ctx.needs_input_grad[0]:
@@ -157,8 +164,55 @@ class _SpladeHead(torch.autograd.Function):
             rows = hidden.reshape(n_positions, -1)
             grad_weight = _sum_rows(rows, places, slopes, terms, n_terms).to(weight.dtype)
         if ctx.needs_input_grad[2]:
-            grad_bias = (grad * torch.exp(-weights)).masked_fill_(weights <= 0, 0.0).sum(dim=0).to(ctx.bias_dtype)
+            grad_bias = all_slopes.sum(dim=0).to(ctx.bias_dtype)
         return grad_hidden, grad_weight, grad_bias, None, None
+
+
+class _ScreenedHead(torch.autograd.Function):
+    """The same on CPUs with 8-bit dot products, and without work on padding (`head_screened`)."""
+
+    @staticmethod
+    def forward(  # noqa: D102
+        ctx: Any,  # noqa: ANN401
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        attention_mask: Tensor,
+        decoder: ScreenedDecoder,
+    ) -> Tensor:
+        states = ragged(hidden, attention_mask)
+        weights, positions = decoder.weights(states)
+        ctx.save_for_backward(weights, positions, decoder.weight, *states)
+        ctx.hidden, ctx.dtypes = (hidden.shape, hidden.dtype), (weight.dtype, None if bias is None else bias.dtype)
+        return weights
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None, None]:  # noqa: ANN401, D102
+        weights, positions, weight, *states = ctx.saved_tensors
+        slopes = _slopes(grad, weights)
+        of_hidden, of_weight, of_bias = ctx.needs_input_grad[:3]
+        grad_rows, grad_weight = gradients(
+            slopes, positions, weight, Ragged(*states), of_hidden=of_hidden, of_weight=of_weight
+        )
+        grad_hidden = None
+        if grad_rows is not None:
+            shape, dtype = ctx.hidden
+            grad_hidden = grad_rows.new_zeros(shape)
+            grad_hidden.view(-1, shape[-1])[states[2]] = grad_rows
+            grad_hidden = grad_hidden.to(dtype)
+        return (
+            grad_hidden,
+            None if grad_weight is None else grad_weight.to(ctx.dtypes[0]),
+            slopes.sum(dim=0).to(ctx.dtypes[1]) if of_bias else None,
+            None,
+            None,
+        )
+
+
+def _slopes(grad: Tensor, weights: Tensor) -> Tensor:
+    """Give the slopes of the loss by the largest logits, (B, V): d log(1 + x) / dx = 1 / (1 + x) if x > 0, else 0."""
+    return (grad * torch.exp(-weights)).masked_fill_(weights <= 0, 0.0)
 
 
 def _best_logits(
