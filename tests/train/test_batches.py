@@ -5,7 +5,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from everglade.distill.examples import Example, TrainingSet
-from everglade.train.batches import Visit, batch_at, documents_of, piece_seed, read_rows, visits_at
+from everglade.train.batches import (
+    Visit,
+    batch_at,
+    documents_of,
+    example_at,
+    keyed_place,
+    piece_seed,
+    read_rows,
+    visits_at,
+)
 from everglade.train.config import TrainConfig
 
 
@@ -87,3 +96,29 @@ def test_texts_that_are_all_empty_give_empty_vectors(tiny):
     batch = batch_at(1, training_set, TrainConfig(batch_size=2))
     for side in read_rows(batch, training_set, tiny, range(2)):
         assert tiny(*side).abs().sum() == 0
+
+
+@given(st.integers(1, 400), st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=8))
+def test_keys_make_a_permutation_of_any_length(n, keys):
+    assert sorted(keyed_place(place, n, tuple(keys)) for place in range(n)) == list(range(n))
+
+
+def test_a_keyed_order_is_as_even_as_a_shuffled_one():
+    """Where each of 8 parts of the examples comes to stand in an epoch: a table of counts with nothing to see in it."""
+    n, parts = 1_500_000, 8
+    counts = np.zeros((parts, parts))
+    for place in range(0, n, 239):
+        counts[place * parts // n, example_at(3, 1, place, n) * parts // n] += 1
+    expected = counts.sum() / parts**2
+    chi_square = float(((counts - expected) ** 2 / expected).sum())
+    assert 23 < chi_square < 108  # with 56 degrees of freedom outside of this once in ten thousand times
+
+
+def test_an_order_of_many_examples_is_one_of_the_seed_and_the_epoch_in_no_memory():
+    n = 50_000_000
+    visits = visits_at(7, n, 64, 1)
+    assert visits == [visit for step in range(49, 57) for visit in visits_at(step, n, 8, 1)]
+    assert len({visit.example for visit in visits}) == 64
+    assert all(0 <= visit.example < n for visit in visits)
+    assert visits != visits_at(7, n, 64, 2)
+    assert [visit.example for visit in visits] != [visit.example for visit in visits_at(7 + n // 64, n, 64, 1)]

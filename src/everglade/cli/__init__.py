@@ -15,7 +15,7 @@ from typing import Any
 
 import typer
 
-from everglade.cli import demo, doctor, encode, evaluate, explain, index, info, search, train
+from everglade.cli import demo, doctor, encode, evaluate, examples, explain, index, info, search, train
 from everglade.cli.output import print_error
 from everglade.errors import ConfigError, EvergladeError, IndexFolderError, InputError, MissingExtra, ModelError
 
@@ -72,6 +72,7 @@ def _root(
 
 
 for _command in (
+    examples.examples,
     train.train,
     encode.encode,
     index.index,

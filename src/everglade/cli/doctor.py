@@ -22,6 +22,7 @@ EXTRAS = {
     "transformers": "encode",
     "accelerate": "train",
     "bm25s": "train",
+    "pyarrow": "train",
     "ir-datasets": "data",
     "sentence-transformers": "dev",
 }

@@ -4,23 +4,26 @@ On disk an example is one line of JSON, by name and never by position::
 
     {"query_id": "q1", "document_ids": ["d7", "d2", "d9"], "scores": [9.5, 1.25, -3.0]}
 
-`scores` is left out where no teacher has scored the documents.
+`scores` is left out where no teacher has scored the documents. For many examples there is the same as an Arrow table,
+which is mapped and not read (example_table.py); texts may stay on disk too (text_store.py).
 """
 
 from __future__ import annotations
 
 import hashlib
-import math
-from collections.abc import Iterable, Mapping, Sequence
+import importlib.util
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import orjson
 
 from everglade import durable, texts
-from everglade.errors import InputError
+from everglade.distill.example_lines import as_line, parse_lines
+from everglade.distill.values import Example, StoredExamples, StoredTexts
+from everglade.errors import InputError, MissingExtra
 
 if TYPE_CHECKING:
     from everglade.texts import Qrels, TextTriple
@@ -30,52 +33,25 @@ __all__ = [
     "TrainingSet",
     "examples_from_qrels",
     "hold_out_queries",
+    "keep_queries",
     "read_examples",
     "read_triples",
+    "require_pyarrow",
     "training_set_from_texts",
     "write_examples",
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class Example:
-    """One query with its positive document, then its negatives, and a teacher's score for each if there is one.
-
-    Raises:
-        InputError: if there is no document, one is named twice, or scores are not finite or not one a document.
-    """
-
-    query_id: str
-    document_ids: tuple[str, ...]
-    scores: tuple[float, ...] | None = None
-
-    def __post_init__(self) -> None:
-        if not self.document_ids:
-            raise InputError(f"the example of query {self.query_id!r} names no document: the positive must come first")
-        if len(set(self.document_ids)) != len(self.document_ids):
-            raise InputError(f"the example of query {self.query_id!r} names a document twice")
-        if self.scores is None:
-            return
-        if len(self.scores) != len(self.document_ids):
-            raise InputError(
-                f"the example of query {self.query_id!r} has {len(self.document_ids)} documents but "
-                f"{len(self.scores)} scores: there must be one for each"
-            )
-        if not all(math.isfinite(score) for score in self.scores):
-            raise InputError(f"the example of query {self.query_id!r} has a score that is not a finite number")
-
-    @property
-    def positive(self) -> str:
-        """The id of the relevant document."""
-        return self.document_ids[0]
+_ARROW_MAGIC = b"ARROW1"
 
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """Examples, and the texts their ids stand for. Texts are looked up when a batch needs them.
+    """Examples, and the texts their ids stand for. Both are looked up when a batch needs them.
 
     `queries` and `documents` are any mappings from id to text; a document's text is its title and body, as it will be
-    encoded (`Document.full_text`).
+    encoded (`Document.full_text`). Examples and texts that stay in files (`read_examples` of an Arrow file,
+    `everglade.distill.text_store`) are checked batch by batch, so that memory does not grow with their number.
 
     Raises:
         InputError: if there are no examples, or one names an id without text; the message counts examples from 1, as
@@ -89,16 +65,27 @@ class TrainingSet:
     def __post_init__(self) -> None:
         if not self.examples:
             raise InputError("there are no examples to train on")
-        for line, example in enumerate(self.examples, start=1):
+        stored = self.examples
+        first = stored.first_unknown(self.queries, self.documents) if isinstance(stored, StoredExamples) else None
+        for line, example in self._suspects(first):
             if example.query_id not in self.queries:
                 raise InputError(f"example {line}: the query {example.query_id!r} is not among the queries")
             for document_id in example.document_ids:
                 if document_id not in self.documents:
                     raise InputError(f"example {line}: the document {document_id!r} is not in the collection")
 
+    def _suspects(self, first: int | None) -> Iterator[tuple[int, Example]]:
+        """Give what may break a rule, counted from 1: all, or of stored examples the one that is known to."""
+        if not isinstance(self.examples, StoredExamples):
+            yield from enumerate(self.examples, start=1)
+        elif first is not None:
+            yield first + 1, self.examples[first]
+
     @cached_property
-    def positives(self) -> dict[str, frozenset[str]]:
+    def positives(self) -> Mapping[str, frozenset[str]]:
         """For each query id, every document that some example names as its positive."""
+        if isinstance(self.examples, StoredExamples):
+            return self.examples.positives()
         found: dict[str, set[str]] = {}
         for example in self.examples:
             found.setdefault(example.query_id, set()).add(example.positive)
@@ -106,16 +93,31 @@ class TrainingSet:
 
     @cached_property
     def fingerprint(self) -> str:
-        """The sha256 of the examples in their order and of every text they use: what a resumed run compares."""
+        """A sha256 of the examples in their order and of every text they use: what a resumed run compares.
+
+        Of what stays in files the files are hashed, so there texts that no example uses count too.
+        """
         digest = hashlib.sha256()
-        for example in self.examples:
-            digest.update(_as_json(example))
-        used = sorted({document_id for example in self.examples for document_id in example.document_ids})
-        for query_id in sorted({example.query_id for example in self.examples}):
-            digest.update(orjson.dumps([query_id, self.queries[query_id]]))
-        for document_id in used:
-            digest.update(orjson.dumps([document_id, self.documents[document_id]]))
+        if isinstance(self.examples, StoredExamples):
+            digest.update(self.examples.digest().encode())
+        else:
+            for example in self.examples:
+                digest.update(as_line(example))
+        used: tuple[set[str], set[str]] | None = None
+        for side, known in enumerate((self.queries, self.documents)):
+            if isinstance(known, StoredTexts):
+                digest.update(known.digest().encode())
+                continue
+            used = used or self._used_ids()
+            for value in sorted(used[side]):
+                digest.update(orjson.dumps([value, known[value]]))
         return digest.hexdigest()
+
+    def _used_ids(self) -> tuple[set[str], set[str]]:
+        if isinstance(self.examples, StoredExamples):
+            return self.examples.used_ids()
+        queries = {example.query_id for example in self.examples}
+        return queries, {document_id for example in self.examples for document_id in example.document_ids}
 
     def require_negatives(self) -> None:
         """Make sure that every example has a negative.
@@ -123,7 +125,10 @@ class TrainingSet:
         Raises:
             InputError: naming the first example without one.
         """
-        for line, example in enumerate(self.examples, start=1):
+        stored = self.examples
+        for line, example in self._suspects(
+            stored.first_without_negative() if isinstance(stored, StoredExamples) else None
+        ):
             if len(example.document_ids) < 2:
                 raise InputError(
                     f"example {line} (query {example.query_id!r}) has no negative. Mine negatives for it, leave it "
@@ -136,7 +141,10 @@ class TrainingSet:
         Raises:
             InputError: naming the first example without them.
         """
-        for line, example in enumerate(self.examples, start=1):
+        stored = self.examples
+        for line, example in self._suspects(
+            stored.first_without_scores() if isinstance(stored, StoredExamples) else None
+        ):
             if example.scores is None:
                 raise InputError(
                     f"example {line} (query {example.query_id!r}) has no teacher scores, and the loss needs them. "
@@ -144,26 +152,67 @@ class TrainingSet:
                 )
 
 
-def read_examples(path: str | Path) -> list[Example]:
-    """Read an examples file, one JSON object a line; empty lines are passed over.
+def read_examples(path: str | Path) -> Sequence[Example]:
+    """Read an examples file: a list of JSON lines, or a table of an Arrow file that stays on disk.
+
+    Which it is, the first bytes say. An example of a table is made when it is asked for.
 
     Raises:
-        InputError: naming file and line, if a line is not JSON or not an example, or the file is missing.
+        InputError: naming file and line, if a line is not JSON or not an example, or the file is missing or damaged.
+        MissingExtra: if it is an Arrow file and pyarrow is not installed.
     """
-    if not Path(path).is_file():
+    path = Path(path)
+    if not path.is_file():
         raise InputError("there is no such file of examples", path)
-    with Path(path).open("rb") as file:
-        return [_parse(line, path, number) for number, line in enumerate(file, start=1) if line.strip()]
+    with path.open("rb") as file:
+        is_table = file.read(len(_ARROW_MAGIC)) == _ARROW_MAGIC
+    if not is_table:
+        return list(parse_lines(path))
+    require_pyarrow()
+    from everglade.distill.example_table import ExampleTable
+
+    return ExampleTable.open(path)
 
 
 def write_examples(examples: Iterable[Example], path: str | Path) -> int:
-    """Write examples as JSON lines, whole or not at all, and give their number."""
+    """Write examples, whole or not at all, and give their number: a table if the name ends in .arrow, else JSON lines.
+
+    Raises:
+        InputError: if a table cannot hold an example: its scores are beyond single precision.
+        MissingExtra: if it is to be a table and pyarrow is not installed.
+    """
+    path = Path(path)
+    if path.suffix == ".arrow":
+        require_pyarrow()
+        from everglade.distill.example_table import ExampleWriter
+
+        with ExampleWriter(path) as writer:
+            for example in examples:
+                writer.add(example)
+        return writer.count
     count = 0
-    with durable.whole_file(Path(path)) as temporary, temporary.open("wb") as file:
+    with durable.whole_file(path) as temporary, temporary.open("wb") as file:
         for example in examples:
-            file.write(_as_json(example) + b"\n")
+            file.write(as_line(example) + b"\n")
             count += 1
     return count
+
+
+def require_pyarrow() -> None:
+    """Make sure that Arrow files can be read and written.
+
+    Raises:
+        MissingExtra: if not.
+    """
+    if importlib.util.find_spec("pyarrow") is None:
+        raise MissingExtra("pyarrow", "train")
+
+
+def keep_queries(examples: Sequence[Example], query_ids: Container[str]) -> Sequence[Example]:
+    """Give the examples of these queries, in their order; those of a table stay on disk."""
+    if isinstance(examples, StoredExamples):
+        return examples.keep(query_ids)
+    return [example for example in examples if example.query_id in query_ids]
 
 
 def read_triples(path: str | Path) -> list[Example]:
@@ -222,37 +271,3 @@ def hold_out_queries(qrels: Qrels, share: float, seed: int) -> tuple[Qrels, Qrel
 def _fraction(seed: int, query_id: str) -> float:
     digest = hashlib.sha256(f"{seed} {query_id}".encode()).digest()
     return int.from_bytes(digest[:8]) / 2**64
-
-
-def _as_json(example: Example) -> bytes:
-    value: dict[str, Any] = {"query_id": example.query_id, "document_ids": example.document_ids}
-    if example.scores is not None:
-        value["scores"] = example.scores
-    return orjson.dumps(value)
-
-
-def _parse(line: bytes, path: str | Path, number: int) -> Example:
-    try:
-        value = orjson.loads(line)
-    except orjson.JSONDecodeError as error:
-        raise InputError(f"not JSON: {error}", path, number) from error
-    known = {"query_id", "document_ids", "scores"}
-    if not isinstance(value, dict) or not {"query_id", "document_ids"} <= value.keys() <= known:
-        raise InputError(
-            "expected an object with query_id, document_ids and perhaps scores, nothing else", path, number
-        )
-    query_id, document_ids, scores = value["query_id"], value["document_ids"], value.get("scores")
-    if not isinstance(query_id, str) or not _all(document_ids, str):
-        raise InputError("query_id must be a text and document_ids a list of texts", path, number)
-    if scores is not None and not _all(scores, (int, float)):
-        raise InputError("scores must be a list of numbers", path, number)
-    try:
-        return Example(query_id, tuple(document_ids), None if scores is None else tuple(map(float, scores)))
-    except InputError as error:
-        raise InputError(error.why, path, number) from error
-
-
-def _all(values: object, kind: type | tuple[type, ...]) -> bool:
-    return isinstance(values, list) and all(
-        isinstance(value, kind) and value is not True and value is not False for value in values
-    )

@@ -1,6 +1,6 @@
 """Which examples an optimiser step sees: a pure function of the seed and the step, so there is no state to save.
 
-Position p of the run (counted from 0 over all steps and processes) is example `order(seed, p // n)[p % n]` of the n
+Position p of the run (counted from 0 over all steps and processes) is `example_at(seed, p // n, p % n, n)` of the n
 examples: every epoch visits each once, in an order of its own. The negatives an example is shown are drawn from
 (seed, epoch, example).
 """
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from everglade.distill.examples import Example, TrainingSet
+from everglade.distill.lookup import mix_number
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,10 +23,24 @@ if TYPE_CHECKING:
     from everglade.model.splade import Side, Splade
     from everglade.train.config import TrainConfig
 
-__all__ = ["Batch", "Tokens", "Visit", "batch_at", "documents_of", "piece_seed", "read_rows", "visits_at"]
+__all__ = [
+    "Batch",
+    "Tokens",
+    "Visit",
+    "batch_at",
+    "documents_of",
+    "example_at",
+    "keyed_place",
+    "piece_seed",
+    "read_rows",
+    "visits_at",
+]
 
 _ORDER, _NEGATIVES, _DROPOUT = range(3)
 """Streams of random numbers that must not meet although they share a seed."""
+
+_SHUFFLED = 2**20
+_ROUNDS = 8
 
 
 class Visit(NamedTuple):
@@ -61,7 +76,7 @@ def visits_at(step: int, n_examples: int, batch_size: int, seed: int) -> list[Vi
     """Give the visits of an optimiser step, counted from 1."""
     first = (step - 1) * batch_size
     places = [divmod(position, n_examples) for position in range(first, first + batch_size)]
-    return [Visit(epoch, int(_epoch_order(seed, epoch, n_examples)[place])) for epoch, place in places]
+    return [Visit(epoch, example_at(seed, epoch, place, n_examples)) for epoch, place in places]
 
 
 def documents_of(example: Example, visit: Visit, negatives: int, seed: int) -> list[int]:
@@ -121,6 +136,41 @@ def _tokenize(model: Splade, texts: list[str], side: Side) -> Tokens:
         # No backbone takes texts of no length, so texts that are all empty get one position, which is masked.
         return Tokens(*(part.new_zeros(len(texts), 1) for part in tokens))
     return tokens
+
+
+def example_at(seed: int, epoch: int, place: int, n_examples: int) -> int:
+    """Give the example at a place of an epoch's order: a permutation of range(n_examples) for each seed and epoch.
+
+    Up to 2^20 examples the order is a shuffled list, of which the last two are kept. Beyond that it is `keyed_place`,
+    which takes no memory.
+    """
+    if n_examples <= _SHUFFLED:
+        return int(_epoch_order(seed, epoch, n_examples)[place])
+    return keyed_place(place, n_examples, _order_keys(seed, epoch))
+
+
+def keyed_place(place: int, n: int, keys: tuple[int, ...]) -> int:
+    """Give where a permutation of range(n), chosen by the keys, sends a place.
+
+    It is a balanced Feistel network over the least even number of bits that n fits in, one round a key: halves
+    (l, r) <- (r, l xor f(r + key)), with the finaliser of splitmix64 as f. What comes out beyond n goes in again until
+    it does not, which keeps it a permutation (Black and Rogaway 2002, "Ciphers with Arbitrary Finite Domains", cycle
+    walking); as 2^bits < 4 n, that takes less than 4 turns on average.
+    """
+    half = max(1, ((n - 1).bit_length() + 1) // 2)
+    mask = (1 << half) - 1
+    while True:
+        left, right = place >> half, place & mask
+        for key in keys:
+            left, right = right, left ^ (mix_number(right + key) & mask)
+        place = left << half | right
+        if place < n:
+            return place
+
+
+@lru_cache(maxsize=2)
+def _order_keys(seed: int, epoch: int) -> tuple[int, ...]:
+    return tuple(np.random.SeedSequence([seed, _ORDER, epoch]).generate_state(_ROUNDS, np.uint64).tolist())
 
 
 @lru_cache(maxsize=2)
