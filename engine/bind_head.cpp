@@ -168,11 +168,10 @@ NB_MODULE(_head, m) {
         .def_prop_ro("is_finite", &everglade::PackedDecoder::is_finite, "Whether every value of the matrix is finite.")
         .def("best", &best, "weight"_a.noconvert(), "bias"_a.noconvert().none(), "hidden"_a.noconvert(),
              "starts"_a.noconvert(), "weights"_a.noconvert(), "positions"_a.noconvert(), "threads"_a = 1,
-             "Fill in log(1 + logit) and position of every active term of every text; both arrays, (texts, terms), "
-             "come\n"
-             "as zeros. The hidden states of text t are rows starts[t] to starts[t + 1]. A text with hidden states "
-             "that\n"
-             "are not finite gets NaN for all terms.")
+             "Fill in weight, log(1 + logit), and position of every active term of every text.\n\n"
+             "Both arrays, (texts, terms), come as zeros. The hidden states of text t are rows starts[t] to starts[t + "
+             "1].\n"
+             "A text with hidden states that are not finite gets NaN for all terms.")
         .def("sparse", &sparse, "weight"_a.noconvert(), "bias"_a.noconvert().none(), "hidden"_a.noconvert(),
              "starts"_a.noconvert(), "threads"_a = 1,
              "The same as compressed sparse rows: indptr, terms, weights. A text that is not finite has the term -1.");

@@ -229,9 +229,9 @@ def test_the_bundled_model_resumes_byte_for_byte(tmp_path, monkeypatch):
     rows = [(f"d{i}", text) for i, text in enumerate(["cold rain over the glade", "", "herons swim", "moss"] * 3)]
     monkeypatch.setattr(encode, "_SLICE_ROWS", 3)
     encode_to_folder(model, rows, tmp_path / "whole", shard_rows=5)
-    encode_batch, calls = Splade._encode_batch, itertools.count()
+    encode_documents, calls = Splade.encode_documents, itertools.count()
     with monkeypatch.context() as patch:
-        patch.setattr(Splade, "_encode_batch", lambda *batch: encode_batch(*batch) if next(calls) < 3 else 1 / 0)
+        patch.setattr(Splade, "encode_documents", lambda *texts: encode_documents(*texts) if next(calls) < 3 else 1 / 0)
         with pytest.raises(ZeroDivisionError):
             encode_to_folder(model, rows, tmp_path / "resumed", shard_rows=5)
     assert json.loads((tmp_path / "resumed.partial" / "manifest.json").read_text())["rows"] == 5

@@ -369,7 +369,7 @@ std::vector<std::vector<ActiveTerm>> find_active(const PackedDecoder& decoder, R
                         const auto term = static_cast<std::size_t>(work.candidates[c].term);
                         const ActiveTerm found = settle(work.candidates[c], weight.row(term),
                                                         bias.empty() ? 0.0F : bias[term], hidden.rows, text);
-                        if (found.logit > 0) active[bundles[bundle] + i].push_back(found);
+                        if (!(found.logit <= 0)) active[bundles[bundle] + i].push_back(found);
                     }
                 }
             }

@@ -150,6 +150,13 @@ TEST(what_is_not_finite_is_told) {
         CHECK(PackedDecoder(input.decoder(), 1).is_finite());
         input.weight[33] = foreign;
         CHECK(!PackedDecoder(input.decoder(), 1).is_finite());
+        input.weight[33] = 0;
+        input.bias[5] = foreign;
+        for (const std::size_t text : {0u, 2u}) {
+            const auto entries = input.find()[text];
+            CHECK(std::any_of(entries.begin(), entries.end(),
+                              [](const ActiveTerm& entry) { return entry.term == 5 && !std::isfinite(entry.logit); }));
+        }
     }
 }
 

@@ -30,9 +30,10 @@ class PackedDecoder:
         positions: Annotated[NDArray[numpy.int32], dict(shape=(None, None), order="C", device="cpu")],
         threads: int = 1,
     ) -> None:
-        """Fill in log(1 + logit) and position of every active term of every text; both arrays, (texts, terms), come
-        as zeros. The hidden states of text t are rows starts[t] to starts[t + 1]. A text with hidden states that
-        are not finite gets NaN for all terms.
+        """Fill in weight, log(1 + logit), and position of every active term of every text.
+
+        Both arrays, (texts, terms), come as zeros. The hidden states of text t are rows starts[t] to starts[t + 1].
+        A text with hidden states that are not finite gets NaN for all terms.
         """
 
     def sparse(

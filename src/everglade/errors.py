@@ -19,6 +19,7 @@ A message says what was found, where, and what to do. `assert` is for Everglade'
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "ModelError",
     "ModelMismatch",
     "VectorsError",
+    "suggest_name",
 ]
 
 
@@ -114,3 +116,11 @@ class LockHeld(IndexFolderError):
         if pid == os.getpid():
             holder, advice = "this process already", "Close the other Index of the same folder, or write through it."
         super().__init__(f"{path} is being written by {holder}. {advice}")
+
+
+def suggest_name(name: str, known: Sequence[str]) -> str:
+    """Give the advice that ends a message about an unknown setting: the nearest known one, or all of them."""
+    import difflib
+
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"Did you mean {near[0]}?" if near else f"The settings are {', '.join(known)}."

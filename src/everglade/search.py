@@ -395,10 +395,17 @@ def _check_reference(store: Store, other: dict[str, Any] | None, whose: str) -> 
 
 
 def _load_model(store: Store) -> Encoder:
-    """Load the model that the index names: the one place where searching may lead to torch."""
+    """Load the model that the index names: the one place where searching may lead to torch.
+
+    A model whose queries come from a table leads there only when documents are added.
+    """
     reference = store.meta.model
     if reference is None or not reference.get("path"):
         raise ModelError(f"{store.path} does not say which model made it. Give one: Index.open(path, model=...).")
+    from everglade.model.query import StaticQueries
+
+    if StaticQueries.can_load(reference["path"]):
+        return StaticQueries.load(reference["path"])
     from everglade.model.splade import Splade
 
     return Splade.load(reference["path"])

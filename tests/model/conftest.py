@@ -1,4 +1,4 @@
-"""Tiny random masked language models of four families, saved as plain folders by transformers alone."""
+"""Tiny random language models, four masked families and two decoders, saved as plain folders by transformers alone."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 FAMILIES = ("bert", "distilbert", "roberta", "modernbert")
+DECODERS = ("llama", "qwen2")
 WORDS = tuple("sun river glade moss heron otter fern rain warm cold swim fly grow the of in over".split())  # noqa: SIM905
 POSITIONS = 32
 
@@ -114,6 +115,51 @@ def make_mlm(family, tokenizer):
     return mlm.eval()
 
 
+def make_decoder_tokenizer(family):
+    """Llama's begins a text with <s> and has no padding; Qwen's puts nothing around a text and pads on the left."""
+    import transformers
+
+    names = {"cls": "<s>", "sep": "</s>", "unk": "<unk>"}
+    backend, _ = byte_pairs(list(names.values()), names)
+    if family == "llama":
+        backend.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
+        return transformers.PreTrainedTokenizerFast(
+            tokenizer_object=backend, bos_token="<s>", eos_token="</s>", unk_token="<unk>", model_max_length=POSITIONS
+        )
+    backend.post_processor = processors.ByteLevel()
+    return transformers.PreTrainedTokenizerFast(
+        tokenizer_object=backend, eos_token="</s>", pad_token="</s>", padding_side="left", model_max_length=POSITIONS
+    )
+
+
+def make_decoder(family, tokenizer):
+    """Llama's output weights are its own, Qwen's are those of its input; one of Qwen's layers has a window."""
+    import transformers
+
+    size = {
+        "vocab_size": len(tokenizer) + 5,
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "max_position_embeddings": 2 * POSITIONS,
+        "bos_token_id": 0,
+        "eos_token_id": 1,
+    }
+    if family == "llama":
+        mlm = transformers.LlamaForCausalLM(transformers.LlamaConfig(**size, tie_word_embeddings=False))
+    else:
+        window = {"use_sliding_window": True, "sliding_window": 4, "max_window_layers": 1}
+        mlm = transformers.Qwen2ForCausalLM(transformers.Qwen2Config(**size, **window, tie_word_embeddings=True))
+    random = torch.Generator().manual_seed(DECODERS.index(family))
+    with torch.no_grad():
+        for parameter in mlm.parameters():
+            if parameter.dim() > 1:
+                parameter.normal_(0, 0.2, generator=random)
+    return mlm.eval()
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread():
     """Models this small only wait for each other on more."""
@@ -133,6 +179,23 @@ def mlm_folders(tmp_path_factory):
         make_mlm(family, tokenizer).save_pretrained(folders[family])
         tokenizer.save_pretrained(folders[family])
     return folders
+
+
+@pytest.fixture(scope="session")
+def decoder_folders(tmp_path_factory):
+    """A plain folder for each decoder, as transformers itself writes it."""
+    folders = {}
+    for family in DECODERS:
+        folders[family] = tmp_path_factory.mktemp("decoder") / family
+        tokenizer = make_decoder_tokenizer(family)
+        make_decoder(family, tokenizer).save_pretrained(folders[family])
+        tokenizer.save_pretrained(folders[family])
+    return folders
+
+
+@pytest.fixture(params=DECODERS)
+def decoder_folder(request, decoder_folders):
+    return decoder_folders[request.param]
 
 
 @pytest.fixture(params=FAMILIES)
@@ -158,9 +221,11 @@ def sentence_transformers():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import sentence_transformers
-        from sentence_transformers.sparse_encoder.modules import SpladePooling
+        from sentence_transformers.sparse_encoder import modules
 
-    return SimpleNamespace(SparseEncoder=sentence_transformers.SparseEncoder, SpladePooling=SpladePooling)
+    names = ("Router", "SparseStaticEmbedding", "SpladePooling", "Transformer")
+    found = {name: getattr(modules, name) for name in names}
+    return SimpleNamespace(SparseEncoder=sentence_transformers.SparseEncoder, **found)
 
 
 @pytest.fixture

@@ -308,7 +308,8 @@ def test_a_folder_that_is_no_splade_model_is_refused(copied, damage, message):
 @pytest.mark.parametrize(
     "kinds, message",
     [
-        (["base.modules.router.Router"], "a Router model"),
+        (["base.modules.router.Router"], "router_config.json is missing"),
+        (["base.modules.router.Router", "models.Normalize"], "a Router among other modules"),
         (["models.Transformer", "models.Pooling", "sparse_encoder.models.SparseAutoEncoder"], "a CSR model"),
         (["models.Transformer", "models.Pooling"], "another kind of sentence-transformers model"),
         (["models.Transformer", "models.SpladePooling", "models.Normalize"], "modules that Everglade does not know"),

@@ -67,8 +67,41 @@ def test_rows_do_not_depend_on_their_batch(mlm_folder, texts):
 def test_windows_change_nothing(bert, texts, monkeypatch):
     whole = dense(bert.encode_documents(texts))
     monkeypatch.setattr("everglade.model.splade._WINDOW_ROWS", 3)
-    monkeypatch.setattr("everglade.model.splade._BATCH_WEIGHTS", 1)
+    monkeypatch.setattr("everglade.model.encoding._BATCH_WEIGHTS", 1)
     np.testing.assert_allclose(dense(bert.encode_documents(texts)), whole, atol=1e-6)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_threads_change_nothing(bert, texts, threads):
+    whole = bert.encode_documents(texts * 5)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        found = bert.encode_documents(texts * 5)
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    np.testing.assert_allclose(dense(found), dense(whole), atol=1e-6)
+
+
+@pytest.mark.parametrize("activation", ["relu", "log1p_relu"])
+def test_what_is_encoded_is_what_is_trained(mlm_folder, texts, activation):
+    model = Splade.load(mlm_folder, activation=activation, logit_shift=0.25, drop_special_tokens=True)
+    texts = [text for text in texts if text.strip()]
+    with torch.no_grad():
+        trained = model(**model.tokenize(texts, "document")).numpy()
+    assert trained.any()
+    np.testing.assert_allclose(dense(model.encode_documents(texts)), trained, atol=1e-6)
+
+
+def test_encoding_sees_weights_that_have_changed(bert, texts):
+    before = dense(bert.encode_documents(texts))
+    with torch.no_grad():
+        bert.mlm.get_output_embeddings().bias += 1
+    after = dense(bert.encode_documents(texts))
+    active = before > 0
+    np.testing.assert_allclose(np.expm1(after[active]), np.expm1(before[active]) + 1, atol=1e-5)
+    assert (after > 0).sum() > active.sum()
 
 
 def test_texts_without_tokens_have_no_terms(mlm_folder):

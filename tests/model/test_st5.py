@@ -43,6 +43,11 @@ def test_the_oldest_sentence_transformers_gives_the_same_vectors(mlm_folders, te
         prefix = "sun " if family == "bert" else ""
         models[family] = Splade.load(folder, query_prefix=prefix, max_document_length=20, max_query_length=20)
         models[family].save(tmp_path / family)
+    for kind in ("static", "separate"):
+        encoder = mlm_folders["bert"] if kind == "separate" else kind
+        settings = {"query_prefix": "sun ", "max_document_length": 20, "max_query_length": 20}
+        models[kind] = Splade.load(mlm_folders["bert"], query_encoder=encoder, **settings)
+        models[kind].save(tmp_path / kind)
     folders = [str(tmp_path / family) for family in models]
     done = subprocess.run(
         [str(PYTHON), "-c", PROGRAM, str(tmp_path / "texts.json"), *folders],
@@ -56,7 +61,8 @@ def test_the_oldest_sentence_transformers_gives_the_same_vectors(mlm_folders, te
     for family, model in models.items():
         theirs = np.load(tmp_path / f"{family}.npz")
         for side, encode in (("documents", model.encode_documents), ("queries", model.encode_queries)):
-            np.testing.assert_allclose(encode(filled).to_scipy().toarray(), theirs[side], atol=1e-5, err_msg=family)
+            found = encode(filled).to_scipy().toarray()[:, : theirs[side].shape[1]]
+            np.testing.assert_allclose(found, theirs[side], atol=1e-5, err_msg=family)
     # And the other way: what that version saves, we open.
     again = Splade.load(tmp_path / "bert-theirs")
     assert again.settings == models["bert"].settings

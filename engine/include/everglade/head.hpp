@@ -70,7 +70,7 @@ class PackedDecoder {
     std::vector<float> scales_, norms_, residuals_;  // the row's scale, |E|, |E - E'|
 };
 
-/// A term whose largest logit in a text is above 0.
+/// A term whose largest logit in a text is above 0, or no number.
 struct ActiveTerm {
     std::int32_t term;
     std::int32_t position;  // counted from the first row of the text

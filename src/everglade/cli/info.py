@@ -41,7 +41,7 @@ def describe(path: Path) -> dict[str, Any]:
         return _describe_index(path)
     if (path / "manifest.json").exists() or any(path.glob("*-of-*/manifest.json")):
         return _describe_vectors(path)
-    if (path / "config.json").exists():
+    if any((path / name).exists() for name in ("config.json", "splade_config.json", "modules.json")):
         from everglade.model.folder import describe_model
 
         return {"kind": "model", **describe_model(path)}

@@ -1,6 +1,7 @@
-"""What the decoder of any masked language model is given, without computing what it gives.
+"""What the decoder of any language model is given, without computing what it gives.
 
-The decoder is the linear map from hidden states, (B, L, d), to logits, (B, L, V), that ends a `...ForMaskedLM`. The
+The decoder is the linear map from hidden states, (B, L, d), to logits, (B, L, V), that ends a `...ForMaskedLM` and a
+`...ForCausalLM`. The
 logits are the largest thing such a model makes, so here the decoder hands on its input and the head does the rest.
 """
 
@@ -60,11 +61,14 @@ def open_decoder(mlm: PreTrainedModel) -> None:
         raise ModelError(f"{type(mlm).__name__} changes its logits after the decoder; Everglade cannot stream them.")
 
 
-def hidden_states(mlm: PreTrainedModel, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-    """Give what the decoder is given, shape (B, L, d), from tokens and mask, shape (B, L)."""
+def hidden_states(mlm: PreTrainedModel, input_ids: Tensor, attention_mask: Tensor, **options: bool) -> Tensor:
+    """Give what the decoder is given, shape (B, L, d), from tokens and mask, shape (B, L).
+
+    `options` are further arguments of the model's forward.
+    """
     token = _skipping.set(True)
     try:
-        hidden: Tensor = mlm(input_ids=input_ids, attention_mask=attention_mask, return_dict=True).logits
+        hidden: Tensor = mlm(input_ids=input_ids, attention_mask=attention_mask, return_dict=True, **options).logits
     finally:
         _skipping.reset(token)
     return hidden

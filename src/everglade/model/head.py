@@ -8,6 +8,7 @@ and the gradient of an active weight reaches one position only: the one that gav
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -226,6 +227,12 @@ def _best_logits(
 ) -> tuple[Tensor, Tensor | None]:
     """Give the largest logit of each term over the unmasked positions and, if asked, its position; both (B, V)."""
     unmasked = attention_mask != 0
+    if least is None and _fits_triton(hidden):
+        from everglade.model.head_triton import best_logits
+
+        kind = torch.get_autocast_dtype("cuda") if torch.is_autocast_enabled("cuda") else hidden.dtype
+        largest, places = best_logits(hidden.to(kind), weight.to(kind), attention_mask)
+        return (largest if bias is None else largest + bias), places
     # A masked position repeats the first unmasked one: that leaves every maximum as it was, without a pass over logits.
     first = unmasked.to(torch.uint8).argmax(dim=1, keepdim=True)  # (B, 1)
     source = torch.where(unmasked, torch.arange(hidden.shape[1], device=hidden.device), first)  # (B, L)
@@ -247,6 +254,10 @@ def _best_logits(
     if bias is not None:
         best += bias
     return best.masked_fill_(~unmasked.any(dim=1, keepdim=True), -torch.inf), positions
+
+
+def _fits_triton(hidden: Tensor) -> bool:
+    return hidden.device.type == "cuda" and hidden.dtype != torch.float64 and find_spec("triton") is not None
 
 
 def _chunks(n_terms: int, attention_mask: Tensor) -> list[tuple[int, int]]:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
-from everglade.errors import ConfigError
+from everglade.errors import ConfigError, suggest_name
 
-__all__ = ["ACTIVATIONS", "POOLINGS", "USUAL_LENGTH", "SpladeSettings"]
+__all__ = ["ACTIVATIONS", "LEXICAL", "POOLINGS", "QUERY_SETTINGS", "READINGS", "USUAL_LENGTH", "SpladeSettings"]
 
 USUAL_LENGTH = 256  # tokens, as in the SPLADE papers
 
 POOLINGS = ("max", "sum")
 ACTIVATIONS = ("relu", "log1p_relu")
+LEXICAL = (None, "query", "document", "both")
+READINGS = (None, "bidirectional", "causal", "echo")
+
+QUERY_SETTINGS = ("max_query_length", "max_query_terms", "query_prefix", "lexical")
+"""Settings that belong to the query side and so are the same in a model and in its query encoder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +38,14 @@ class SpladeSettings:
         drop_special_tokens: Give the terms of special tokens ([CLS], [SEP], ...) no weight.
         query_prefix: Put before every query, as it stands.
         document_prefix: Put before every document, as it stands.
+        lexical: Weigh only terms that are tokens of the text itself, on the side "query", "document" or "both"; None
+            lets every side expand.
+        reading: How a decoder (`...ForCausalLM`) reads a text: "bidirectional" lets every token see all others, "echo"
+            reads the text twice and pools over the second copy (arXiv 2408.11119), "causal" lets tokens see those
+            before them. None is for masked language models, which see everything.
+        skip_special_positions: Leave the positions of special tokens out of the pooling. At the first token of a
+            decoder attention gathers, and its logits drown the text's. None means yes for decoders, no for others.
+        freeze_documents: Train only the query encoder, which must then be one of its own.
 
     Raises:
         ConfigError: if a value is of the wrong kind or out of range.
@@ -50,6 +62,10 @@ class SpladeSettings:
     drop_special_tokens: bool = False
     query_prefix: str = ""
     document_prefix: str = ""
+    lexical: str | None = None
+    reading: str | None = None
+    skip_special_positions: bool | None = None
+    freeze_documents: bool = False
 
     def __post_init__(self) -> None:
         _require_count("max_query_length", self.max_query_length, at_least=3)
@@ -59,10 +75,15 @@ class SpladeSettings:
                 _require_count(key, getattr(self, key), at_least=1)
         _require_choice("pooling", self.pooling, POOLINGS)
         _require_choice("activation", self.activation, ACTIVATIONS)
+        _require_choice("lexical", self.lexical, LEXICAL)
+        _require_choice("reading", self.reading, READINGS)
         if not isinstance(self.logit_shift, int | float) or not math.isfinite(self.logit_shift):
             raise ConfigError(f"logit_shift must be a finite number, not {self.logit_shift!r}.")
-        if not isinstance(self.drop_special_tokens, bool):
-            raise ConfigError(f"drop_special_tokens must be true or false, not {self.drop_special_tokens!r}.")
+        for key in ("drop_special_tokens", "freeze_documents"):
+            if not isinstance(getattr(self, key), bool):
+                raise ConfigError(f"{key} must be true or false, not {getattr(self, key)!r}.")
+        if not isinstance(self.skip_special_positions, bool | None):
+            raise ConfigError(f"skip_special_positions must be true or false, not {self.skip_special_positions!r}.")
         for key in ("query_prefix", "document_prefix"):
             if not isinstance(getattr(self, key), str):
                 raise ConfigError(f"{key} must be a string, not {getattr(self, key)!r}.")
@@ -77,14 +98,30 @@ class SpladeSettings:
         known = [field.name for field in fields(cls)]
         for key in values:
             if key not in known:
-                near = difflib.get_close_matches(key, known, n=1)
-                hint = f"Did you mean {near[0]}?" if near else f"The settings are {', '.join(known)}."
-                raise ConfigError(f"{key} is not a setting of a SPLADE model. {hint}")
+                raise ConfigError(f"{key} is not a setting of a SPLADE model. {suggest_name(key, known)}")
         return cls(**values)
 
     def to_dict(self) -> dict[str, Any]:
         """Give the settings as plain JSON values."""
         return asdict(self)
+
+    def that_matter(self) -> dict[str, Any]:
+        """Give the settings that are on and change a vector, for fingerprints: a new setting leaves old ones alone."""
+        values = {**asdict(self), "skip_special_positions": self.skips_special_positions, "freeze_documents": False}
+        return {key: value for key, value in values.items() if value not in (None, False, "")}
+
+    @property
+    def skips_special_positions(self) -> bool:
+        """Whether positions of special tokens are left out of the pooling."""
+        return self.reading is not None if self.skip_special_positions is None else self.skip_special_positions
+
+    def is_lexical(self, side: str) -> bool:
+        """Say whether texts of that side, "query" or "document", weigh only their own tokens."""
+        return self.lexical in ("both", side)
+
+    def terms_kept(self, side: str) -> int | None:
+        """Give how many of the heaviest terms a text of that side keeps, or None for all."""
+        return self.max_query_terms if side == "query" else self.max_document_terms
 
 
 def _require_count(key: str, value: object, at_least: int) -> None:
@@ -92,6 +129,7 @@ def _require_count(key: str, value: object, at_least: int) -> None:
         raise ConfigError(f"{key} must be a whole number of at least {at_least}, not {value!r}.")
 
 
-def _require_choice(key: str, value: object, choices: tuple[str, ...]) -> None:
+def _require_choice(key: str, value: object, choices: tuple[str | None, ...]) -> None:
     if value not in choices:
-        raise ConfigError(f"{key} must be one of {', '.join(choices)}, not {value!r}.")
+        named = ", ".join(choice or "none (null)" for choice in choices)
+        raise ConfigError(f"{key} must be one of {named}, not {value!r}.")

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -19,13 +17,22 @@ except ImportError as error:
 
 import numpy as np
 
-from everglade.model.backbone import find_decoder, hidden_states, open_decoder, position_limit
-from everglade.model.batches import plan_batches
+from everglade.model.backbone import find_decoder, open_decoder
 from everglade.model.card import model_card
-from everglade.model.folder import load_parts, read_folder, read_tokenizer_files, write_folder
+from everglade.model.decoder import check_reading, pooled_positions, read_hidden_states
+from everglade.model.encoding import KeptDecoder, SparseRows, dense_to_sparse, encode_in_batches, evaluating
+from everglade.model.fingerprint import hash_encoder, hash_model, tokenizer_rules
+from everglade.model.folder import read_folder
 from everglade.model.head import splade_head, splade_head_sum
+from everglade.model.head_screened import ragged
 from everglade.model.hub import find_folder
-from everglade.model.settings import USUAL_LENGTH, SpladeSettings
+from everglade.model.lengths import check_lengths, usual_lengths
+from everglade.model.loading import load_parts, read_tokenizer_files
+from everglade.model.lora import merge_lora
+from everglade.model.masks import drop_terms, keep_heaviest, keep_own_terms, present_terms
+from everglade.model.query_encoder import QueryTable, load_query_encoder, make_query_encoder
+from everglade.model.saving import EncoderParts, write_folder
+from everglade.model.settings import QUERY_SETTINGS, USUAL_LENGTH, SpladeSettings
 from everglade.model.tokens import TokenReader
 from everglade.progress import Meter, ProgressCallback
 from everglade.vectors import SparseMatrix
@@ -33,6 +40,7 @@ from everglade.vectors import SparseMatrix
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from everglade.model.files import ModelFolder
     from everglade.model.tokens import Ids
 
 __all__ = ["Side", "Splade"]
@@ -41,30 +49,27 @@ Side = Literal["query", "document"]
 
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 _WINDOW_ROWS = 4096  # texts that are tokenised and sorted by length together
-_BATCH_WEIGHTS = 2**22  # entries of the (B, V) weights of one batch
-_CPU_BATCH_TOKENS = 2048
+_CPU_BATCH_TOKENS = 1024
 _GPU_BATCH_TOKENS = 65_536
-# Keys of tokenizer_config.json that change the tokens, beside what tokenizer.json says.
-_TOKENIZER_SWITCHES = ("do_lower_case", "strip_accents", "tokenize_chinese_chars", "add_prefix_space")
 
 
 class Splade(nn.Module):
-    """A SPLADE encoder over any Hugging Face `...ForMaskedLM`.
+    """A SPLADE encoder over any Hugging Face `...ForMaskedLM`, or a decoder `...ForCausalLM`.
 
-    `mlm` stays a plain masked language model: its weights, its `state_dict` and what its own `forward` gives. Encoding
-    from several threads at once is safe.
+    `mlm` stays a plain language model: its weights, its `state_dict` and what its own `forward` gives. It encodes
+    documents and, unless there is a query encoder, queries too. Encoding from several threads at once is safe.
 
     Args:
-        mlm: The masked language model; it must end in a linear decoder.
+        mlm: The language model; it must end in a linear decoder.
         tokenizer: The model's tokenizer; it must be a fast one.
         settings: How texts are read and logits pooled; by default 256 tokens, or as many as the model takes.
         name: What to call the model in manifests and messages.
         tokenizer_files: The tokenizer's files, name to content, which are then saved as they are.
 
     Attributes:
-        mlm: The masked language model.
+        mlm: The language model.
         tokenizer: The tokenizer.
-        settings: The settings.
+        query_encoder: What encodes queries: another `Splade`, a `QueryTable`, or None for the model itself.
         name: The folder or hub id the model was loaded from, as it was given.
         n_terms: Number of terms, V: the rows of the decoder.
 
@@ -86,41 +91,113 @@ class Splade(nn.Module):
         open_decoder(mlm)
         self.mlm = mlm
         self.tokenizer = tokenizer
+        self.query_encoder: Splade | QueryTable | None = None
         self.name = name
-        self.settings = settings or SpladeSettings.from_dict(_usual_lengths(mlm, USUAL_LENGTH))
+        self._settings = settings or SpladeSettings.from_dict(usual_lengths(mlm, USUAL_LENGTH))
+        check_reading(mlm, self._settings.reading)
         self.n_terms = int(self._decoder.weight.shape[0])
-        self._reader = TokenReader(tokenizer, self.n_terms)
+        self._reader = TokenReader.of(tokenizer, self.n_terms, echo=self._settings.reading == "echo")
         self._tokenizer_files = tokenizer_files or read_tokenizer_files(tokenizer)
         self._fingerprint: tuple[object, str] | None = None
-        _check_lengths(self.settings, position_limit(mlm), name)
+        self._kept_decoder = KeptDecoder()
+        check_lengths(self._settings, mlm, name)
 
     @classmethod
     def load(
         cls,
         path_or_id: str | Path,
         *,
+        query_encoder: str | Path | None = None,
         dtype: str = "float32",
         device: str | None = None,
         **settings: Any,  # noqa: ANN401 - checked by SpladeSettings
     ) -> Self:
-        """Open a model: an Everglade, sentence-transformers or plain masked language model folder, or a hub id.
+        """Open a model: an Everglade, sentence-transformers or plain language model folder, or a hub id.
 
         Args:
             path_or_id: The folder, or the name of a model on the Hugging Face hub.
+            query_encoder: Encode queries by something else than the folder says: "shared", "binary", "static",
+                an idf.json file, or a second model; see `make_query_encoder`.
             dtype: Number type of the weights in memory, whatever they are stored as: float32, float16 or bfloat16.
             device: Where to put the model, such as "cuda"; by default the CPU.
             settings: Fields of `SpladeSettings` that replace what the folder says.
 
         Raises:
-            ModelError: if it cannot be opened, or is no masked language model with its weights and tokenizer.
+            ModelError: if it cannot be opened, or is no language model with its weights and tokenizer.
             ConfigError: if a setting is unknown, or more than the model can take.
         """
-        kind = _dtype(dtype)
-        folder = read_folder(find_folder(path_or_id))
-        mlm, tokenizer = load_parts(folder, kind)
-        chosen = SpladeSettings.from_dict({**_usual_lengths(mlm, folder.usual_length), **folder.settings, **settings})
+        folder = read_folder(find_folder(path_or_id), settings.get("reading"))
+        model = cls.open_folder(folder.with_settings(settings), dtype=dtype, name=str(path_or_id))
+        queries: Splade | QueryTable | None = None
+        if query_encoder is not None:
+            queries = make_query_encoder(query_encoder, model, dtype)
+        elif folder.query is not None:
+            queries = load_query_encoder(folder.query, model, dtype, f"{path_or_id} (queries)")
+        own = {key: getattr(queries.settings, key) for key in QUERY_SETTINGS if key not in settings} if queries else {}
+        model.use_query_encoder(queries, **(own if query_encoder is not None else {}))
+        return model.to(device).eval()
+
+    @classmethod
+    def open_folder(cls, folder: ModelFolder, *, dtype: str = "float32", name: str = "unnamed") -> Self:
+        """Open the document encoder of a folder that `read_folder` has read. Raises what `load` raises."""
+        mlm, tokenizer = load_parts(folder, _dtype(dtype))
+        echo = folder.settings.get("reading") == "echo"
+        usual = usual_lengths(mlm, folder.usual_length, echo=echo)
         files = read_tokenizer_files(tokenizer, folder.path)
-        return cls(mlm, tokenizer, chosen, name=str(path_or_id), tokenizer_files=files).to(device).eval()
+        settings = SpladeSettings.from_dict({**usual, **folder.settings})
+        return cls(mlm, tokenizer, settings, name=name, tokenizer_files=files)
+
+    def use_query_encoder(self, query_encoder: Splade | QueryTable | None, **settings: Any) -> None:  # noqa: ANN401
+        """Encode queries by `query_encoder` from now on, or by the model itself if it is None.
+
+        The model's settings of queries (`QUERY_SETTINGS`), after `settings` have replaced theirs, hold for it too.
+
+        Raises:
+            ConfigError: if the documents are frozen and queries are encoded by the same weights.
+        """
+        self.query_encoder = query_encoder
+        self.settings = replace(self._settings, **settings)
+
+    @property
+    def settings(self) -> SpladeSettings:
+        """How texts are read and logits pooled. Replace it whole: `model.settings = replace(model.settings, ...)`."""
+        return self._settings
+
+    @settings.setter
+    def settings(self, settings: SpladeSettings) -> None:
+        if settings.reading != self._settings.reading:
+            raise ConfigError("reading cannot change in an open model. Load it again with another reading.")
+        if settings.freeze_documents and self.query_encoder is None:
+            raise ConfigError("freeze_documents needs a query encoder of its own: with shared weights nothing trains.")
+        if self.query_encoder is not None:
+            self.query_encoder.settings = self.query_encoder.with_query_settings(settings)
+        if settings.freeze_documents or self._settings.freeze_documents:
+            self.mlm.requires_grad_(not settings.freeze_documents)
+        self._settings = settings
+
+    def with_query_settings(self, settings: SpladeSettings) -> SpladeSettings:
+        """Give the model's own settings with those of queries (`QUERY_SETTINGS`) taken from another's.
+
+        Raises:
+            ConfigError: if queries would be longer than this model has positions for.
+        """
+        own = replace(self._settings, **{key: getattr(settings, key) for key in QUERY_SETTINGS})
+        check_lengths(own, self.mlm, self.name, ("max_query_length",))
+        return own
+
+    @property
+    def query_kind(self) -> str:
+        """How queries are encoded: "shared", "separate", "static" or "binary"."""
+        if self.query_encoder is None:
+            return "shared"
+        return "separate" if isinstance(self.query_encoder, Splade) else self.query_encoder.kind
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the model to training or evaluation; frozen documents stay in evaluation, without dropout."""
+        super().train(mode)
+        if self._settings.freeze_documents:
+            self.mlm.train(False)
+        return self
 
     def save(self, path: str | Path, *, dtype: str = "float32", card: str | None = None) -> None:
         """Write the model to a new folder, whole or not at all, that transformers and sentence-transformers open too.
@@ -134,30 +211,55 @@ class Splade(nn.Module):
             ModelError: if something is there already, or a weight is too large for `dtype`.
         """
         kind = _dtype(dtype)
-        card = card or model_card(type(self.mlm).__name__, self.n_terms, self.settings)
-        write_folder(Path(path), self.mlm, self._tokenizer_files, self.settings, card=card, dtype=kind)
+        card = card or model_card(type(self.mlm).__name__, self.n_terms, self.settings, self.query_kind)
+        queries = self.query_encoder._parts() if isinstance(self.query_encoder, Splade) else self.query_encoder
+        write_folder(Path(path), self._parts(), queries, card=card, dtype=kind)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, side: Side = "document") -> Tensor:
         """Give the weights of texts, shape (B, V), from tokens and mask, shape (B, L); differentiable."""
-        hidden = hidden_states(self.mlm, input_ids, attention_mask)  # (B, L, d)
-        weight, settings = self._decoder.weight, self.settings
-        bias: Tensor | None = self._decoder.bias
-        if settings.logit_shift:
-            bias = weight.new_full((self.n_terms,), -settings.logit_shift) + (0.0 if bias is None else bias)
+        if side == "query" and self.query_encoder is not None:
+            return self.query_encoder(input_ids, attention_mask, side)  # type: ignore[no-any-return]
+        weights = self._weigh(input_ids, attention_mask)
+        if self.settings.is_lexical(side):
+            weights = weights * present_terms(input_ids, attention_mask, self.n_terms, self._reader.special_ids)
+        return keep_heaviest(weights, self.settings.terms_kept(side))
+
+    def _weigh(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Give the weights that the language model gives to texts of either side, shape (B, V)."""
+        hidden, pooled = self._hidden(input_ids, attention_mask)
+        settings = self.settings
         head = splade_head_sum if settings.pooling == "sum" else splade_head
         weights = head(
-            hidden, weight, bias, attention_mask, activation=settings.activation, position_terms=settings.position_terms
+            hidden,
+            self._decoder.weight,
+            self._bias(),
+            pooled,
+            activation=settings.activation,
+            position_terms=settings.position_terms,
         )
         if settings.drop_special_tokens:
             special = torch.tensor(self._reader.special_ids, dtype=torch.int64, device=weights.device)
             weights = weights.index_fill(1, special, 0.0)
         return weights
 
+    def _bias(self) -> Tensor | None:
+        weight, bias, shift = self._decoder.weight, self._decoder.bias, self.settings.logit_shift
+        if not shift:
+            return bias
+        return weight.new_full((self.n_terms,), -shift) + (0.0 if bias is None else bias)
+
+    def _hidden(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Give what the head is given: hidden states, shape (B, L, d), and the mask of what is pooled, shape (B, L)."""
+        hidden = read_hidden_states(self.mlm, input_ids, attention_mask, self.settings.reading)
+        return hidden, pooled_positions(input_ids, attention_mask, self._reader, self.settings)
+
     def tokenize(self, texts: Sequence[str], side: Side, *, max_length: int | None = None) -> dict[str, Tensor]:
         """Give what `forward` takes, `input_ids` and `attention_mask`, shape (B, L), L the longest of these texts.
 
         `max_length` replaces the length in the settings. A text without tokens gets a row that is all masked.
         """
+        if side == "query" and self.query_encoder is not None:
+            return self.query_encoder.tokenize(texts, side, max_length=max_length)
         return self._tensors(self._read(texts, side, max_length))
 
     def encode_documents(
@@ -181,6 +283,8 @@ class Splade(nn.Module):
         self, texts: Sequence[str], *, batch_tokens: int | None = None, progress: ProgressCallback | None = None
     ) -> SparseMatrix:
         """Give one canonical row for each query; see `encode_documents`."""
+        if self.query_encoder is not None:
+            return self.query_encoder.encode_queries(texts, batch_tokens=batch_tokens, progress=progress)
         return self._encode(texts, "query", batch_tokens, progress)
 
     def term_names(self) -> list[str]:
@@ -199,24 +303,22 @@ class Splade(nn.Module):
         Weights are hashed as float32, so that it does not matter how they are stored. Settings that are off are left
         out. It is computed when first asked for, and again after weights or settings have changed.
         """
-        state = (self.settings, [(tensor.data_ptr(), tensor._version) for tensor in self.mlm.parameters()])
+        settings = [module.settings for module in (self, self.query_encoder) if module is not None]
+        state = (settings, self.query_kind, [(tensor.data_ptr(), tensor._version) for tensor in self.parameters()])
         if self._fingerprint is None or self._fingerprint[0] != state:
             self._fingerprint = (state, self._hash())
         return self._fingerprint[1]
 
     def _hash(self) -> str:
-        total = hashlib.sha256()
-        for name, tensor in sorted(self.mlm.named_parameters()):
-            total.update(f"{name} {tuple(tensor.shape)}\n".encode())
-            total.update(tensor.detach().to("cpu", torch.float32).contiguous().numpy().tobytes())
-        settings = {key: value for key, value in self.settings.to_dict().items() if value not in (None, False, "")}
-        # Lengths are left in the file by whoever used it last; a reader sets its own.
-        rules = json.loads(self._tokenizer_files["tokenizer.json"])
-        tokenizer = {key: value for key, value in rules.items() if key not in ("truncation", "padding")}
-        written = json.loads(self._tokenizer_files.get("tokenizer_config.json", b"{}"))
-        switches = {key: written[key] for key in _TOKENIZER_SWITCHES if key in written}
-        total.update(json.dumps([settings, tokenizer, switches], sort_keys=True).encode())
-        return total.hexdigest()
+        mlm, settings, rules = merge_lora(self.mlm), self.settings.that_matter(), tokenizer_rules(self._tokenizer_files)
+        queries = self.query_encoder
+        if queries is None:
+            return hash_encoder(mlm, settings, *rules)
+        described = queries.fingerprint if isinstance(queries, Splade) else queries.description()
+        return hash_model(hash_encoder(mlm, *rules), settings, described)
+
+    def _parts(self) -> EncoderParts:
+        return EncoderParts(merge_lora(self.mlm), self._tokenizer_files, self.settings, self.n_terms)
 
     @property
     def _decoder(self) -> nn.Linear:
@@ -230,31 +332,39 @@ class Splade(nn.Module):
         tokens = batch_tokens or (_CPU_BATCH_TOKENS if self.device.type == "cpu" else _GPU_BATCH_TOKENS)
         meter = Meter(len(texts), progress)
         windows = [SparseMatrix.from_rows([], self.n_terms)]
-        with self._evaluating():
+        workers = torch.get_num_threads() if self.device.type == "cpu" else 1
+        with evaluating(self):
             for start in range(0, len(texts), _WINDOW_ROWS):
                 ids = self._read(texts[start : start + _WINDOW_ROWS], side)
-                windows.append(self._encode_window(ids, tokens, meter))
-        kept = self.settings.max_query_terms if side == "query" else self.settings.max_document_terms
+                window = encode_in_batches(
+                    ids, self._encode_batch, batch_tokens=tokens, n_terms=self.n_terms, workers=workers, meter=meter
+                )
+                lexical = self.settings.is_lexical(side)
+                windows.append(keep_own_terms(window, ids, self._reader.special_ids) if lexical else window)
+        kept = self.settings.terms_kept(side)
         matrix = SparseMatrix.stack(windows)
         return matrix if kept is None else matrix.top_terms(kept)
-
-    def _encode_window(self, ids: list[Ids], batch_tokens: int, meter: Meter) -> SparseMatrix:
-        batches = plan_batches([len(row) for row in ids], batch_tokens, max(1, _BATCH_WEIGHTS // self.n_terms))
-        parts = []
-        for batch in batches:
-            parts.append(self._encode_batch([ids[row] for row in batch]))
-            meter.advance(len(batch))
-        return SparseMatrix.stack(parts).take(np.argsort(np.concatenate(batches)))
 
     def _encode_batch(self, ids: list[Ids]) -> SparseMatrix:
         if not len(ids[0]):  # the longest comes first
             return SparseMatrix.from_rows([{}] * len(ids), self.n_terms)
-        weights = self(**self._tensors(ids))  # (B, V)
-        if not torch.isfinite(weights.sum()):
+        with torch.inference_mode():
+            indptr, terms, weights = self._sparse_rows(**self._tensors(ids))
+        if not np.isfinite(weights.sum()):
             raise ModelError(f"{self.name} gave weights that are not finite. Load it with dtype float32.")
-        texts, terms = weights.nonzero(as_tuple=True)
-        indptr = np.cumsum([0, *torch.bincount(texts, minlength=len(ids)).tolist()])
-        return SparseMatrix(indptr, terms.cpu().numpy(), weights[texts, terms].cpu().numpy(), self.n_terms)
+        matrix = SparseMatrix(indptr, terms, weights, self.n_terms)
+        return drop_terms(matrix, self._reader.special_ids) if self.settings.drop_special_tokens else matrix
+
+    def _sparse_rows(self, input_ids: Tensor, attention_mask: Tensor) -> SparseRows:
+        """Give what `_weigh` gives as compressed sparse rows, where possible without ever writing out the zeros."""
+        settings = self.settings
+        decoder = None
+        if settings.pooling == "max" and settings.position_terms is None:
+            decoder = self._kept_decoder.of(self._decoder, self._bias(), settings.logit_shift)
+        if decoder is None:
+            return dense_to_sparse(self._weigh(input_ids, attention_mask))
+        indptr, terms, weights = decoder.sparse_weights(ragged(*self._hidden(input_ids, attention_mask)))
+        return indptr, terms, np.log1p(weights) if settings.activation == "log1p_relu" else weights
 
     def _read(self, texts: Sequence[str], side: Side, max_length: int | None = None) -> list[Ids]:
         if side == "query":
@@ -264,31 +374,6 @@ class Splade(nn.Module):
     def _tensors(self, ids: list[Ids]) -> dict[str, Tensor]:
         input_ids, attention_mask = map(torch.from_numpy, self._reader.pad(ids))
         return {"input_ids": input_ids.to(self.device), "attention_mask": attention_mask.to(self.device)}
-
-    @contextmanager
-    def _evaluating(self) -> Iterator[None]:
-        training = [module for module in self.modules() if module.training]
-        if training:
-            self.eval()
-        try:
-            with torch.inference_mode():
-                yield
-        finally:
-            for module in training:
-                module.training = True
-
-
-def _usual_lengths(mlm: PreTrainedModel, usual: int) -> dict[str, int]:
-    length = min(usual, position_limit(mlm) or usual)
-    return {"max_query_length": length, "max_document_length": length}
-
-
-def _check_lengths(settings: SpladeSettings, limit: int | None, name: str) -> None:
-    for key in ("max_query_length", "max_document_length"):
-        if limit is not None and getattr(settings, key) > limit:
-            raise ConfigError(
-                f"{key} is {getattr(settings, key)}, but the model {name} has positions for {limit} tokens."
-            )
 
 
 def _dtype(name: str) -> torch.dtype:

@@ -1,0 +1,116 @@
+"""Many texts to compressed sparse rows: batches of similar length, one on each core."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from everglade.model.batches import plan_batches
+from everglade.model.head_screened import ScreenedDecoder, is_supported
+from everglade.vectors import SparseMatrix
+
+if TYPE_CHECKING:
+    from everglade.model.tokens import Ids
+    from everglade.progress import Meter
+
+__all__ = ["KeptDecoder", "SparseRows", "dense_to_sparse", "encode_in_batches", "evaluating"]
+
+SparseRows = tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]
+
+_BATCH_WEIGHTS = 2**22  # entries of the (B, V) weights of one batch
+
+
+def encode_in_batches(
+    ids: Sequence[Ids],
+    encode: Callable[[list[Ids]], SparseMatrix],
+    *,
+    batch_tokens: int,
+    n_terms: int,
+    workers: int,
+    meter: Meter,
+) -> SparseMatrix:
+    """Give the row of each text, in order.
+
+    With several workers each encodes batches of its own on one thread of torch: operations as small as those of a batch
+    leave several threads waiting for each other.
+
+    Args:
+        ids: The texts' tokens.
+        encode: Gives the rows of a batch, longest text first; called from several threads at once.
+        batch_tokens: A batch holds at most that many tokens, padding included, but always at least one text.
+        n_terms: Size of the vocabulary.
+        workers: Batches encoded at once.
+        meter: Advanced after every batch.
+    """
+    lengths = [len(row) for row in ids]
+    if workers > 1:
+        batch_tokens = min(batch_tokens, max(1, sum(lengths) // workers))  # a small piece of work is shared too
+    batches = plan_batches(lengths, batch_tokens, max(1, _BATCH_WEIGHTS // n_terms))
+    tokens = [[ids[row] for row in batch] for batch in batches]
+    parts = []
+    with _each_in_turn(encode, tokens, min(workers, len(tokens))) as encoded:
+        for batch, rows in zip(batches, encoded, strict=True):
+            parts.append(rows)
+            meter.advance(len(batch))
+    return SparseMatrix.stack(parts).take(np.argsort(np.concatenate(batches)))
+
+
+@contextmanager
+def _each_in_turn(
+    encode: Callable[[list[Ids]], SparseMatrix], batches: list[list[Ids]], workers: int
+) -> Iterator[Iterator[SparseMatrix]]:
+    if workers < 2:
+        yield map(encode, batches)
+        return
+    threads = torch.get_num_threads()
+    pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))
+    try:
+        yield pool.map(encode, batches)
+    finally:
+        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(threads)  # the workers' setting reaches some libraries as a whole
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Have a model in evaluation, not in training, for a while."""
+    training = [module for module in model.modules() if module.training]
+    if training:
+        model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+class KeptDecoder:
+    """Keeps a decoder ready for the screening from batch to batch, for as long as its weights stay what they are."""
+
+    def __init__(self) -> None:
+        self._kept: tuple[object, ScreenedDecoder] | None = None
+
+    def of(self, decoder: nn.Linear, bias: Tensor | None, shift: float) -> ScreenedDecoder | None:
+        """Give a decoder with the bias to be used, into which `shift` went; None where it cannot be screened."""
+        tensors = [tensor for tensor in (decoder.weight, decoder.bias) if tensor is not None]
+        if not is_supported(decoder.weight, decoder.weight):
+            return None
+        state = (shift, [(tensor.data_ptr(), tensor._version) for tensor in tensors])
+        kept = self._kept
+        if kept is None or kept[0] != state:
+            kept = self._kept = (state, ScreenedDecoder(decoder.weight, bias))
+        return kept[1] if kept[1].is_finite else None
+
+
+def dense_to_sparse(weights: Tensor) -> SparseRows:
+    """Give weights, (B, V), as compressed sparse rows: indptr, terms, weights."""
+    texts, terms = weights.nonzero(as_tuple=True)
+    indptr = np.cumsum([0, *torch.bincount(texts, minlength=len(weights)).tolist()])
+    return indptr, terms.to(torch.int32).cpu().numpy(), weights[texts, terms].cpu().numpy()

@@ -1,0 +1,54 @@
+"""What tells two models apart: hashes over weights, tokenizers and settings, not over files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+__all__ = ["hash_encoder", "hash_model", "tokenizer_rules"]
+
+# Keys of tokenizer_config.json that change the tokens, beside what tokenizer.json says.
+_TOKENIZER_SWITCHES = ("do_lower_case", "strip_accents", "tokenize_chinese_chars", "add_prefix_space")
+
+
+def hash_encoder(module: nn.Module, *rules: object, dtype: torch.dtype | None = None) -> str:
+    """Give the sha256 over the parameters of a module and over rules of plain JSON values.
+
+    Weights are hashed as float32, so that it does not matter how they are stored.
+
+    Args:
+        module: The module.
+        rules: What else decides its output.
+        dtype: Round the weights to this type first, as storing them in it does.
+    """
+    total = hashlib.sha256()
+    for name, tensor in sorted(module.named_parameters()):
+        total.update(f"{name} {tuple(tensor.shape)}\n".encode())
+        rounded = tensor.detach() if dtype is None else tensor.detach().to(dtype)
+        total.update(rounded.cpu().float().contiguous().numpy().tobytes())
+    total.update(json.dumps(rules, sort_keys=True).encode())
+    return total.hexdigest()
+
+
+def hash_model(document_hash: str, settings: Mapping[str, Any], query: object) -> str:
+    """Give the fingerprint of a model with a query encoder of its own, from the hash of its document encoder."""
+    return hashlib.sha256(json.dumps([document_hash, settings, query], sort_keys=True).encode()).hexdigest()
+
+
+def tokenizer_rules(tokenizer_files: Mapping[str, bytes]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Give what of a tokenizer's files decides the tokens.
+
+    Lengths are left in tokenizer.json by whoever used it last; a reader sets its own.
+    """
+    rules = json.loads(tokenizer_files["tokenizer.json"])
+    written = json.loads(tokenizer_files.get("tokenizer_config.json", b"{}"))
+    return (
+        {key: value for key, value in rules.items() if key not in ("truncation", "padding")},
+        {key: written[key] for key in _TOKENIZER_SWITCHES if key in written},
+    )
