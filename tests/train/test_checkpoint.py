@@ -30,17 +30,19 @@ def trained(size=3, steps=2, learning_rate=0.1):
 
 def test_a_checkpoint_gives_back_weights_moments_and_state(tmp_path):
     model, optimizer = trained()
-    path = checkpoint.save_checkpoint(tmp_path, 7, model, optimizer, {"note": "x"})
+    path = checkpoint.save_checkpoint(tmp_path, 7, model, optimizer, {"a/b": torch.arange(3)}, {"note": "x"})
     assert path.name == "step-00000007"
     assert sorted(file.name for file in path.iterdir()) == sorted(
-        ["SHA256SUMS", "optimizer.safetensors", "state.json", "weights.safetensors"]
+        ["SHA256SUMS", "optimizer.safetensors", "sparsity.safetensors", "state.json", "weights.safetensors"]
     )
     state = checkpoint.read_state(path)
     assert (state["step"], state["note"]) == (7, "x")
 
     other, others = Tied(), None
     others = torch.optim.AdamW(other.parameters(), lr=0.1)
-    checkpoint.load_checkpoint(path, other, others)
+    arrays = checkpoint.load_checkpoint(path, other, others)
+    assert list(arrays) == ["a/b"]
+    assert arrays["a/b"].equal(torch.arange(3))
     assert other.out.weight is other.table.weight
     for _ in range(2):
         for one, two in ((model, optimizer), (other, others)):
@@ -51,7 +53,7 @@ def test_a_checkpoint_gives_back_weights_moments_and_state(tmp_path):
 
 
 def test_nothing_in_it_needs_pickle(tmp_path):
-    path = checkpoint.save_checkpoint(tmp_path, 1, *trained(), {})
+    path = checkpoint.save_checkpoint(tmp_path, 1, *trained(), {}, {})
     for file in path.glob("*.safetensors"):
         content = file.read_bytes()
         json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
@@ -69,10 +71,10 @@ def test_generators_go_on_where_they_were():
     assert draw() == first
 
 
-@pytest.mark.parametrize("name", ["weights.safetensors", "optimizer.safetensors", "state.json"])
+@pytest.mark.parametrize("name", ["weights.safetensors", "optimizer.safetensors", "sparsity.safetensors", "state.json"])
 @pytest.mark.parametrize("damage", ["flip", "cut", "remove"])
 def test_damage_is_seen_and_named(tmp_path, name, damage):
-    path = checkpoint.save_checkpoint(tmp_path, 1, *trained(), {})
+    path = checkpoint.save_checkpoint(tmp_path, 1, *trained(), {}, {})
     content = bytearray((path / name).read_bytes())
     content[len(content) // 2] ^= 1
     if damage == "remove":
@@ -84,24 +86,24 @@ def test_damage_is_seen_and_named(tmp_path, name, damage):
 
 
 def test_a_missing_list_of_sums_and_a_foreign_format_are_refused(tmp_path):
-    path = checkpoint.save_checkpoint(tmp_path, 1, *trained(), {})
+    path = checkpoint.save_checkpoint(tmp_path, 1, *trained(), {}, {})
     (path / "SHA256SUMS").unlink()
     with pytest.raises(CheckpointError, match="damaged"):
         checkpoint.read_state(path)
-    newer = checkpoint.save_checkpoint(tmp_path, 2, *trained(), {"version": 99})
-    with pytest.raises(CheckpointError, match="not a checkpoint of version 1"):
+    newer = checkpoint.save_checkpoint(tmp_path, 2, *trained(), {}, {"version": 99})
+    with pytest.raises(CheckpointError, match="not a checkpoint of version 2"):
         checkpoint.read_state(newer)
 
 
 def test_a_model_of_another_shape_is_refused(tmp_path):
-    path = checkpoint.save_checkpoint(tmp_path, 1, *trained(), {})
+    path = checkpoint.save_checkpoint(tmp_path, 1, *trained(), {}, {})
     with pytest.raises(CheckpointError, match=r"out\.bias, table\.weight do not fit"):
         checkpoint.load_checkpoint(path, *trained(size=4))
 
 
 def test_the_last_ones_are_kept_and_unfinished_ones_do_not_count(tmp_path):
     for step in (1, 2, 10):
-        checkpoint.save_checkpoint(tmp_path, step, *trained(steps=1), {})
+        checkpoint.save_checkpoint(tmp_path, step, *trained(steps=1), {}, {})
     (tmp_path / "step-00000099.partial").mkdir()
     assert checkpoint.latest_checkpoint(tmp_path).name == "step-00000010"
     checkpoint.prune_checkpoints(tmp_path, 2)

@@ -14,7 +14,7 @@ TUNING = Path(__file__).parents[2] / "docs" / "tuning.md"
 def test_the_defaults_are_those_of_the_paper():
     config = TrainConfig()
     assert (config.steps, config.batch_size, config.learning_rate, config.weight_decay) == (150_000, 128, 2e-5, 0.01)
-    assert (config.lambda_q, config.lambda_d, config.seed) == (3e-4, 1e-4, 123)
+    assert (config.lambdas, config.seed) == ((3e-4, 1e-4), 123)
     assert (config.warmup, config.lambda_ramp) == (6_000, 50_000)
 
 
@@ -79,11 +79,48 @@ def test_a_file_that_is_no_toml_is_refused(tmp_path, content):
         {"log_every": 0},
         {"validate_every": 0},
         {"keep_checkpoints": 0},
+        {"loss": "kl", "negatives_per_query": 0},
+        {"loss": "infonce + pairwise_nll", "negatives_per_query": 0},
+        {"loss": "kl + 0.05 margin"},
+        {"temperature": 0.0},
+        {"query_learning_rate": 0.0},
+        {"interpolate": 0.0},
+        {"interpolate": 1.5},
+        {"start_terms": 0},
+        {"regularizer_q": "l2"},
+        {"regularizer_d": "FLOPS"},
+        {"threshold_d": -1},
+        {"threshold_q": 1.5},
+        {"df_alpha": 1.0},
+        {"df_beta": 0.0},
+        {"target_doc_terms": 0.0},
+        {"target_flops": -1.0},
+        {"lambda_d": 1e-3, "target_doc_terms": 100.0},
+        {"lambda_q": 0.0, "target_query_terms": 30},
+        {"lambda_q": 1e-3, "target_flops": 2.0},
+        {"target_flops": 1.0, "target_doc_terms": 100.0},
+        {"lambda_schedule": "x.json", "lambda_q": 0.1},
+        {"lambda_schedule": "x.json", "target_doc_terms": 100.0},
+        {"lambda_ramp_steps": 19, "target_doc_terms": 100.0},
+        {"max_density": 0.0},
+        {"min_vocabulary": -0.1},
+        {"gradient_checkpointing": 1},
     ],
 )
 def test_what_is_out_of_range_is_named(wrong):
     with pytest.raises(ConfigError, match=next(iter(wrong)) if "loss" not in wrong else "loss|margin_mse"):
         TrainConfig(**wrong)
+
+
+def test_a_side_has_one_way_to_weigh_its_penalty():
+    with pytest.raises(ConfigError, match="lambda_d and target_doc_terms are both given: the target finds lambda_d"):
+        TrainConfig(lambda_d=1e-4, target_doc_terms=100.0)
+    config = TrainConfig(lambda_q=1e-3, target_doc_terms=100.0)  # the other side keeps its lambda
+    assert config.lambdas[0] == 1e-3
+    assert config.has_target
+    assert not TrainConfig().has_target
+    assert TrainConfig(loss="kl + 0.05 margin_mse").needs_teacher
+    assert not TrainConfig(loss="infonce + pairwise_nll").needs_teacher
 
 
 def test_all_problems_are_told_at_once():

@@ -37,9 +37,8 @@ class Stop(Exception):
 
 def stop_at(step):
     def progress(now):
-        assert 0 < now.done <= now.total
-        assert now.rows_per_second > 0
-        assert now.eta_s >= 0
+        assert 0 <= now.done <= now.total
+        assert now.rows_per_second > 0 or now.eta_s is None
         if now.done == step * TEN.batch_size:
             raise Stop
 
@@ -56,7 +55,7 @@ def remains(out):
     """Everything that must not depend on interruptions."""
     last = checkpoint.latest_checkpoint(out / "checkpoints")
     state = json.loads((last / "state.json").read_text())
-    kept = ("step", "generators", "best_step", "best_score", "start_score", "empty_logs")
+    kept = ("step", "generators", "best_step", "best_score", "start_score", "sparsity", "logit_shift")
     sums = {
         str(file.relative_to(out)): hashlib.sha256(file.read_bytes()).hexdigest()
         for pattern in ("checkpoints/*/*.safetensors", "best/*", "final/*")
@@ -114,6 +113,39 @@ def test_an_interrupted_run_ends_as_the_uninterrupted_one(tiny_folder, toy, vali
     assert result.best_score == uninterrupted[0]["best_score"]
 
 
+ALL_AT_ONCE = replace(
+    TEN,
+    steps=30,
+    log_every=4,
+    validate_every=15,
+    checkpoint_every=1,
+    lambda_q=None,
+    lambda_d=None,
+    target_doc_terms=9.0,
+    target_query_terms=7.0,
+    lambda_ramp_steps=20,
+    regularizer_q="df_flops",
+    regularizer_d="df_flops",
+    interpolate=0.7,
+    start_terms=15,
+    gradient_checkpointing=True,
+)
+
+
+@pytest.mark.parametrize("precision", ["no", "bf16"])
+def test_everything_a_run_remembers_survives_an_interruption(tiny_folder, toy, validation, tmp_path, precision):
+    """Controllers, running frequencies, alarms, the start for the interpolation, the shift: the same bits after all."""
+    config = replace(ALL_AT_ONCE, precision=precision)
+    train(config, Splade.load(tiny_folder), toy[0], tmp_path / "whole", validation)
+    for step in (1, 13, 26):
+        with pytest.raises(Stop):
+            train(config, Splade.load(tiny_folder), toy[0], tmp_path / "cut", validation, progress=stop_at(step))
+    train(config, Splade.load(tiny_folder), toy[0], tmp_path / "cut", validation)
+    assert remains(tmp_path / "cut") == remains(tmp_path / "whole")
+    assert (tmp_path / "cut" / "lambdas.json").read_bytes() == (tmp_path / "whole" / "lambdas.json").read_bytes()
+    assert len({line["lambda_d"] for line in read_log(tmp_path / "cut") if "total" in line}) > 5
+
+
 @pytest.mark.parametrize("call", range(8))
 def test_a_run_killed_while_it_publishes_a_folder_ends_as_the_uninterrupted_one(
     tiny_folder, toy, validation, tmp_path, uninterrupted, monkeypatch, call
@@ -153,7 +185,7 @@ def test_the_log_says_what_happened(tiny, toy, validation, tmp_path):
     steps = [line for line in log if "total" in line]
     assert [line["step"] for line in steps] == list(range(1, 11))
     for line in steps:
-        parts = line["ranking"] + line["lambda_q"] * line["flops_q"] + line["lambda_d"] * line["flops_d"]
+        parts = line["ranking"] + line["lambda_q"] * line["penalty_q"] + line["lambda_d"] * line["penalty_d"]
         assert line["total"] == pytest.approx(parts, rel=1e-5)
         assert line["learning_rate"] == learning_rate(line["step"], TEN)
         assert line["query_terms"] > 0
@@ -280,3 +312,90 @@ def test_the_learning_rate_rises_and_falls_linearly():
     flat = replace(config, warmup_steps=10)
     assert learning_rate(10, flat) == 1.0
     assert learning_rate(1, replace(config, warmup_steps=0)) == 1.0
+
+
+def test_the_final_model_lies_between_the_start_and_the_tuned_one(tiny_folder, toy, validation, tmp_path):
+    results = {}
+    for share in (1.0, 0.7):
+        model = Splade.load(tiny_folder)
+        results[share] = train(replace(TEN, interpolate=share), model, toy[0], tmp_path / str(share), validation)
+        assert Splade.load(results[share].final).fingerprint == model.fingerprint
+    start, tuned, mixed = (
+        dict(Splade.load(folder).named_parameters()) for folder in (tiny_folder, results[1.0].final, results[0.7].final)
+    )
+    for name, parameter in mixed.items():
+        assert torch.allclose(parameter, 0.7 * tuned[name] + 0.3 * start[name], atol=1e-6), name
+    # Training itself knows nothing of it; what is validated is the mixture.
+    lines = [read_log(tmp_path / str(share)) for share in (1.0, 0.7)]
+    steps = [[line for line in log if "total" in line] for log in lines]
+    assert steps[0] == steps[1]
+    assert lines[0][0] == lines[1][0]
+    assert lines[0][-1] != lines[1][-1]
+    _, documents, _, _ = toy
+    counted = len(Splade.load(results[0.7].final).encode_documents([d.text for d in documents]).terms) / len(documents)
+    assert lines[1][-1]["validation"]["document_terms"] == pytest.approx(counted)
+
+
+@pytest.mark.parametrize("dropout", [True, False])
+def test_gradient_checkpointing_changes_nothing_but_memory(tiny_folder, toy, tmp_path, monkeypatch, dropout):
+    from transformers.models.bert.modeling_bert import BertIntermediate
+
+    calls = []
+    forward = BertIntermediate.forward
+    monkeypatch.setattr(BertIntermediate, "forward", lambda *args, **more: calls.append(1) or forward(*args, **more))
+    hashes, counts = [], []
+    for on in (False, True):
+        model = Splade.load(tiny_folder)
+        config = replace(TEN, steps=2, accumulation_steps=1, dropout=dropout, gradient_checkpointing=on)
+        calls.clear()
+        train(config, model, toy[0], tmp_path / str(on))
+        counts.append(len(calls))
+        hashes.append(checkpoint.weights_sha256(model))
+        assert not any(getattr(module, "gradient_checkpointing", False) for module in model.modules())
+        assert not any(module._forward_hooks for module in model.modules())
+    assert hashes[0] == hashes[1]
+    assert counts[1] == 2 * counts[0]  # every layer was computed again on the way back
+
+
+def test_frozen_parameters_stay_as_they_are(tiny, toy, tmp_path):
+    before = {name: parameter.detach().clone() for name, parameter in tiny.named_parameters()}
+    for name, parameter in tiny.named_parameters():
+        parameter.requires_grad_("encoder" not in name)
+    train(replace(TEN, steps=2, interpolate=0.5), tiny, toy[0], tmp_path / "some")
+    for name, parameter in tiny.named_parameters():
+        assert parameter.equal(before[name]) == ("encoder" in name), name
+    for parameter in tiny.parameters():
+        parameter.requires_grad_(False)
+    with pytest.raises(ConfigError, match="no parameters to train"):
+        train(replace(TEN, steps=2), tiny, toy[0], tmp_path / "none")
+
+
+def test_progress_is_told_before_the_first_validation(tiny, toy, validation, tmp_path):
+    seen = []
+
+    def progress(now):
+        seen.append((now.done, now.eta_s is None, (tmp_path / "best").exists()))
+
+    train(replace(TEN, steps=2, batch_size=4), tiny, toy[0], tmp_path, validation, progress=progress)
+    assert seen == [(0, True, False), (4, False, True), (8, False, True)]
+
+
+def test_dense_vectors_stop_the_run_with_advice_but_not_during_the_ramp(tiny, toy, tmp_path):
+    with torch.no_grad():
+        tiny.mlm.cls.predictions.bias += 2.0
+    config = replace(TEN, steps=20, learning_rate=1e-6, lambda_ramp_steps=10, collapse_patience=3)
+    with pytest.raises(ConfigError, match="training does not get sparse: query vectors use 53 of 53 terms"):
+        train(config, tiny, toy[0], tmp_path)
+    assert read_log(tmp_path)[-1]["step"] == 13
+
+
+def test_the_query_encoder_may_have_a_learning_rate_of_its_own(tiny):
+    from everglade.train.machine import _groups
+
+    tiny.query_encoder = torch.nn.Linear(3, 3)
+    groups = _groups(TrainConfig(learning_rate=1e-3, query_learning_rate=1e-2), tiny)
+    scales = {id(p): (group["scale"], group["weight_decay"]) for group in groups for p in group["params"]}
+    assert scales[id(tiny.query_encoder.weight)] == (10.0, 0.01)
+    assert scales[id(tiny.query_encoder.bias)] == (10.0, 0.0)
+    assert scales[id(tiny.mlm.cls.predictions.bias)] == (1.0, 0.0)
+    assert len(scales) == len(list(tiny.parameters()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import tomllib
 from pathlib import Path
@@ -15,6 +16,8 @@ from everglade.cli.sources import choose_split
 from everglade.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from everglade.distill.examples import Example, TrainingSet
     from everglade.texts import Collection, Qrels
     from everglade.train.config import TrainConfig
@@ -32,7 +35,7 @@ def train(
     config: Annotated[Path | None, typer.Option(help="TOML file of settings; see docs/tuning.md.")] = None,
     setting: Annotated[list[str] | None, typer.Option("--set", help="One setting, as key=value; may repeat.")] = None,
     split: Annotated[str | None, typer.Option(help="Split to train on.")] = None,
-    examples: Annotated[Path | None, typer.Option(help="Examples (JSONL) or triples (TSV) to train on.")] = None,
+    examples: Annotated[Path | None, typer.Option(help="Examples (JSONL, Arrow) or triples (TSV) to train on.")] = None,
     negatives: Annotated[
         str, typer.Option(help="Where hard negatives come from without --examples: bm25, or a TREC run file.")
     ] = "bm25",
@@ -57,6 +60,7 @@ def train(
     from everglade.model.splade import Splade
     from everglade.texts import open_collection
     from everglade.train.loop import train as train_model
+    from everglade.train.machine import leave_processes
 
     settings = _read_settings(config, setting or [])
     limit_threads(threads)
@@ -64,7 +68,9 @@ def train(
     training_set, validation = _prepare(
         source, choose_split(source, split), settings, hold_out, examples, negatives, depth
     )
-    with show_progress("training", quiet=quiet) as progress:
+    # Under torchrun or accelerate launch every process does the same; one of them speaks.
+    speaks = os.environ.get("RANK", "0") == "0"
+    with show_progress("training", quiet=quiet or not speaks) as progress:
         result = train_model(
             settings, Splade.load(model), training_set, out, validation, resume=not fresh, progress=progress
         )
@@ -77,7 +83,9 @@ def train(
         "step of the best": result.best_step,
         "log": str(result.log),
     }
-    print_json(found) if as_json else print_fields(found)
+    if speaks:
+        print_json(found) if as_json else print_fields(found)
+    leave_processes()
 
 
 def _prepare(
@@ -133,14 +141,14 @@ def _find_examples(
     file: Path | None,
     negatives: str,
     depth: int,
-) -> list[Example]:
-    from everglade.distill.examples import read_examples, read_triples
+) -> Sequence[Example]:
+    from everglade.distill.examples import keep_queries, read_examples, read_triples
     from everglade.distill.negatives import mine_negatives
     from everglade.texts import read_run
 
     if file is not None:
         found = read_triples(file) if file.suffix in {".tsv", ".txt"} else read_examples(file)
-        return [example for example in found if example.query_id in qrels]
+        return keep_queries(found, qrels)
     if negatives == "bm25":
         from everglade.distill.bm25 import bm25_run
 

@@ -5,8 +5,9 @@ A checkpoint folder::
     step-00000010/
       weights.safetensors    every parameter and buffer of the model, by name; tied ones once
       optimizer.safetensors  AdamW's PARAMETER/exp_avg, PARAMETER/exp_avg_sq and PARAMETER/step
-      state.json             step, configuration, generators, scaler, versions, best validation, size of the log
-      SHA256SUMS             of the three files, as sha256sum prints them
+      sparsity.safetensors   document frequencies, terms in use, and lambdas so far
+      state.json             step, configuration, controllers, generators, scaler, versions, best validation, log size
+      SHA256SUMS             of these files, as sha256sum prints them
 
 It is written as `step-00000010.partial` and takes its name when every byte is on the disk. There is no pickle in it.
 """
@@ -48,16 +49,21 @@ __all__ = [
 ]
 
 FORMAT = "everglade-checkpoint"
-VERSION = 1
-_FILES = ("weights.safetensors", "optimizer.safetensors", "state.json")
+VERSION = 2
+_FILES = ("weights.safetensors", "optimizer.safetensors", "sparsity.safetensors", "state.json")
 
 
 def save_checkpoint(
-    folder: Path, step: int, model: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any]
+    folder: Path,
+    step: int,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    sparsity: dict[str, Tensor],
+    state: dict[str, Any],
 ) -> Path:
     """Write the checkpoint of a step into `folder`, whole or not at all, and give its path.
 
-    `state` is any JSON object; step, format and generators are added to it.
+    `sparsity` is any named arrays, `state` any JSON object; step, format and generators are added to it.
     """
     final = folder / f"step-{step:08d}"
     partial = folder / f"{final.name}.partial"
@@ -66,6 +72,7 @@ def save_checkpoint(
     partial.mkdir(parents=True)
     save_file(_weights(model), partial / "weights.safetensors")
     save_file(_moments(model, optimizer), partial / "optimizer.safetensors")
+    save_file({name: tensor.contiguous() for name, tensor in sparsity.items()}, partial / "sparsity.safetensors")
     whole = {"format": FORMAT, "version": VERSION, "step": step, **state, "generators": capture_generators()}
     (partial / "state.json").write_text(json.dumps(whole, indent=2, allow_nan=False) + "\n", encoding="utf-8")
     sums = "".join(f"{_sha256(partial / name)}  {name}\n" for name in _FILES)
@@ -99,8 +106,8 @@ def read_state(path: Path) -> dict[str, Any]:
     return state
 
 
-def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Put weights and optimiser state of a verified checkpoint into a model and its optimiser.
+def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Put weights and optimiser state of a verified checkpoint into a model and its optimiser; give the other arrays.
 
     Raises:
         CheckpointError: if the checkpoint is of a model of another shape.
@@ -121,6 +128,7 @@ def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimiz
             optimizer.state[parameter] = {
                 key: value if key == "step" else value.to(parameter.device) for key, value in found.items()
             }
+    return load_file(path / "sparsity.safetensors")
 
 
 def prune_checkpoints(folder: Path, keep: int) -> None:
@@ -175,6 +183,8 @@ def require_same(path: Path, saved: dict[str, Any], config: dict[str, Any], inpu
         raise CheckpointError(
             f"{path} was made with other examples or texts. Resume with the same, or train into a new folder."
         )
+    if saved["inputs"]["lambdas"] != inputs["lambdas"]:
+        raise CheckpointError(f"{path} was made with another lambda_schedule. Put that file back, or train anew.")
     if saved["inputs"]["start"] != inputs["start"]:
         raise CheckpointError(
             f"{path} was begun from another model. Load the starting model anew (training changes a model in place), "

@@ -9,18 +9,19 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
-import math
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 from everglade.errors import ConfigError
+from everglade.train.losses import TAUGHT, parse_objective
+from everglade.train.ranges import out_of_range, wrong_types
 
-__all__ = ["LOSSES", "PRECISIONS", "TrainConfig"]
+__all__ = ["DEFAULT_LAMBDAS", "TrainConfig"]
 
-LOSSES = ("infonce", "margin_mse")
-PRECISIONS = ("no", "bf16", "fp16")
+DEFAULT_LAMBDAS = (3e-4, 1e-4)
+"""The paper's lambda_q and lambda_d beside InfoNCE."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,29 +35,46 @@ class TrainConfig:
     steps: int = 150_000
     batch_size: int = 128
     accumulation_steps: int = 1
+    gradient_checkpointing: bool = False
     negatives_per_query: int = 1
     loss: str = "infonce"
+    temperature: float = 1.0
     learning_rate: float = 2e-5
+    query_learning_rate: float | None = None
     weight_decay: float = 0.01
     warmup_steps: int | None = None
     max_gradient_norm: float = 1.0
     dropout: bool = True
-    lambda_q: float = 3e-4
-    lambda_d: float = 1e-4
+    interpolate: float = 1.0
+    start_terms: int | None = None
+    regularizer_q: str = "flops"
+    regularizer_d: str = "flops"
+    threshold_q: int = 0
+    threshold_d: int = 0
+    df_alpha: float = 0.1
+    df_beta: float = 10.0
+    lambda_q: float | None = None
+    lambda_d: float | None = None
     lambda_ramp_steps: int | None = None
+    lambda_schedule: str | None = None
+    target_query_terms: float | None = None
+    target_doc_terms: float | None = None
+    target_flops: float | None = None
     max_query_length: int = 256
     max_document_length: int = 256
     precision: str = "no"
     seed: int = 123
     log_every: int = 10
     collapse_patience: int = 5
+    max_density: float = 0.5
+    min_vocabulary: float = 0.002
     validate_every: int = 1_000
     validation_measure: str = "RR@10"
     checkpoint_every: int = 1_000
     keep_checkpoints: int = 2
 
     def __post_init__(self) -> None:
-        problems = [*self._wrong_types(), *self._out_of_range()] if not self._wrong_types() else self._wrong_types()
+        problems = wrong_types(self) or out_of_range(self)
         if problems:
             raise ConfigError("the training configuration cannot be used: " + "; ".join(problems) + ".")
 
@@ -69,6 +87,28 @@ class TrainConfig:
     def lambda_ramp(self) -> int:
         """Steps over which the lambdas rise: `lambda_ramp_steps`, or the paper's share, a third of `steps`."""
         return self.steps // 3 if self.lambda_ramp_steps is None else self.lambda_ramp_steps
+
+    @property
+    def objective(self) -> tuple[tuple[float, str], ...]:
+        """The losses of `loss` with their weights."""
+        return parse_objective(self.loss)
+
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether a loss compares the scores with a teacher's."""
+        return any(name in TAUGHT for _, name in self.objective)
+
+    @property
+    def has_target(self) -> bool:
+        """Whether a controller finds a lambda."""
+        return any(target is not None for target in (self.target_query_terms, self.target_doc_terms, self.target_flops))
+
+    @property
+    def lambdas(self) -> tuple[float, float]:
+        """The weights of the penalties on queries and documents after the ramp, where no target is given."""
+        given = zip((self.lambda_q, self.lambda_d), DEFAULT_LAMBDAS, strict=True)
+        query, document = (default if value is None else value for value, default in given)
+        return query, document
 
     @classmethod
     def field_names(cls) -> list[str]:
@@ -112,48 +152,3 @@ class TrainConfig:
     def to_json(self) -> str:
         """Give every setting as an indented JSON object."""
         return json.dumps(self.to_dict(), indent=2)
-
-    def _wrong_types(self) -> list[str]:
-        problems = []
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            wanted = str(field.type)
-            if wanted == "float" and type(value) is int:
-                object.__setattr__(self, field.name, float(value))
-            elif not (wanted.endswith("| None") and value is None) and type(value).__name__ != wanted.split(" |")[0]:
-                problems.append(f"{field.name} must be {_spoken(wanted)}, not {value!r}")
-        return problems
-
-    def _out_of_range(self) -> list[str]:
-        at_least = {
-            **dict.fromkeys(("steps", "batch_size", "accumulation_steps", "log_every", "keep_checkpoints"), 1),
-            **dict.fromkeys(("collapse_patience", "validate_every", "checkpoint_every"), 1),
-            **dict.fromkeys(("max_query_length", "max_document_length"), 3),
-            **dict.fromkeys(("negatives_per_query", "weight_decay", "lambda_q", "lambda_d", "seed"), 0),
-        }
-        problems = [
-            f"{name} must be at least {least}, not {getattr(self, name)}"
-            for name, least in at_least.items()
-            if not getattr(self, name) >= least or not math.isfinite(getattr(self, name))
-        ]
-        for name in ("learning_rate", "max_gradient_norm"):
-            if not 0 < getattr(self, name) < math.inf:
-                problems.append(f"{name} must be above 0 and finite, not {getattr(self, name)}")
-        for name, allowed in (("loss", LOSSES), ("precision", PRECISIONS)):
-            if getattr(self, name) not in allowed:
-                problems.append(f"{name} must be one of {', '.join(allowed)}, not {getattr(self, name)!r}")
-        for name in ("warmup_steps", "lambda_ramp_steps"):
-            value = getattr(self, name)
-            if value is not None and not 0 <= value <= self.steps:
-                problems.append(f"{name} must lie between 0 and steps ({self.steps}), not {value}")
-        if self.batch_size % max(self.accumulation_steps, 1):
-            problems.append(f"batch_size ({self.batch_size}) must be a multiple of accumulation_steps")
-        if self.loss == "margin_mse" and self.negatives_per_query == 0:
-            problems.append("margin_mse needs negatives: negatives_per_query must be at least 1")
-        return problems
-
-
-def _spoken(annotation: str) -> str:
-    return {"int": "a whole number", "float": "a number", "str": "a text", "bool": "true or false"}[
-        annotation.split(" |")[0]
-    ]

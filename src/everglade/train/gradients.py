@@ -16,16 +16,18 @@ import torch
 from torch import Tensor, nn
 
 from everglade.train.batches import Batch, Tokens, piece_seed
-from everglade.train.losses import infonce, margin_mse
-from everglade.train.regularizers import flops
-from everglade.train.sparsity import Activity, measure_activity
+from everglade.train.lambdas import Pulls
+from everglade.train.losses import rank_loss
+from everglade.train.schedule import learning_rate
+from everglade.train.sparsity import Activity, Sparsity, measure_activity
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
     from everglade.train.config import TrainConfig
+    from everglade.train.penalties import Penalties
 
-__all__ = ["BatchLoss", "accumulate_gradients", "batch_loss"]
+__all__ = ["BatchLoss", "StepReport", "accumulate_gradients", "batch_loss"]
 
 
 class BatchLoss(NamedTuple):
@@ -33,8 +35,34 @@ class BatchLoss(NamedTuple):
 
     total: Tensor
     ranking: Tensor
-    flops_q: Tensor
-    flops_d: Tensor
+    penalty_q: Tensor
+    penalty_d: Tensor
+
+
+class StepReport(NamedTuple):
+    """What one step's batch was like."""
+
+    loss: BatchLoss
+    lambdas: tuple[float, float]
+    """lambda_q and lambda_d of this step."""
+    activity: Activity
+
+    def record(self) -> dict[str, float]:
+        """Give everything as a flat line of the log."""
+        parts = {name: part.item() for name, part in self.loss._asdict().items()}
+        return {**parts, "lambda_q": self.lambdas[0], "lambda_d": self.lambdas[1], **self.activity._asdict()}
+
+
+class _Pull:
+    """The gradient of a batch's loss with respect to one side's vectors, (N, V)."""
+
+    def __init__(self, ranking: Tensor, penalty: Tensor, weight: float) -> None:
+        self._ranking, self._penalty = ranking, penalty
+        self.total = ranking + weight * penalty
+
+    def lengths(self, vectors: Tensor) -> tuple[float, float]:
+        """Give the length of the ranking loss's part and the penalty's; what pulls on no active term moves nothing."""
+        return (self._ranking * (vectors > 0)).norm().item(), self._penalty.norm().item()
 
 
 class _Piece(NamedTuple):
@@ -47,32 +75,37 @@ class _Piece(NamedTuple):
 
 
 def batch_loss(
-    queries: Tensor, documents: Tensor, batch: Batch, loss: str, lambda_q: float, lambda_d: float
+    queries: Tensor,
+    documents: Tensor,
+    batch: Batch,
+    config: TrainConfig,
+    penalties: Penalties,
+    lambdas: tuple[float, float],
 ) -> BatchLoss:
-    """Give the loss of a whole batch: ranking + lambda_q * FLOPS(queries) + lambda_d * FLOPS(documents).
-
-    FLOPS of the documents is the mean of that of the positives and that of the negatives, each a batch of its own, as
-    in the paper's code; without negatives it is that of the positives.
+    """Give the loss of a whole batch: ranking + lambda_q * penalty(queries) + lambda_d * penalty(documents).
 
     Args:
         queries: (B, V) vectors.
         documents: (B * n, V) vectors, the n documents of a query one after another, its positive first.
         batch: what is known about the same B queries.
-        loss: "infonce" or "margin_mse".
-        lambda_q: weight of the queries' penalty now.
-        lambda_d: weight of the documents' penalty now.
+        config: which loss, and its temperature.
+        penalties: which penalties; they have observed this batch.
+        lambdas: weights of the queries' and the documents' penalty now.
     """
     grouped = documents.view(len(queries), -1, documents.shape[1])  # (B, n, V)
     positives, negatives = grouped[:, 0], grouped[:, 1:].flatten(0, 1)  # (B, V), (B * (n - 1), V)
     student = torch.einsum("bv,bnv->bn", queries, grouped)  # (B, n)
-    if loss == "margin_mse":
-        ranking = margin_mse(student, torch.as_tensor(batch.teacher, device=student.device))
-    else:
-        relevant = torch.as_tensor(batch.relevant, device=student.device)
-        ranking = infonce(student, queries @ positives.T, relevant)
-    flops_q = flops(queries)
-    flops_d = (flops(positives) + flops(negatives)) / 2 if len(negatives) else flops(positives)
-    return BatchLoss(ranking + lambda_q * flops_q + lambda_d * flops_d, ranking, flops_q, flops_d)
+    ranking = rank_loss(
+        config.objective,
+        student,
+        queries @ positives.T,
+        torch.as_tensor(batch.relevant, device=student.device),
+        None if batch.teacher is None else torch.as_tensor(batch.teacher, device=student.device),
+        config.temperature,
+    )
+    penalty_q = penalties.of_queries(queries)
+    penalty_d = penalties.of_documents(positives, negatives)
+    return BatchLoss(ranking + lambdas[0] * penalty_q + lambdas[1] * penalty_d, ranking, penalty_q, penalty_d)
 
 
 def accumulate_gradients(
@@ -82,9 +115,11 @@ def accumulate_gradients(
     read: Callable[[range], tuple[Tokens, Tokens]],
     config: TrainConfig,
     step: int,
-    lambdas: tuple[float, float],
-) -> tuple[BatchLoss, Activity]:
+    sparsity: Sparsity,
+) -> StepReport:
     """Add the gradient of a whole batch's loss to the encoder's parameters; give the loss and what was active.
+
+    A side whose vectors depend on no trained parameter, such as binary queries, gets no gradient and needs none.
 
     Args:
         accelerator: knows the processes and the precision.
@@ -93,7 +128,7 @@ def accumulate_gradients(
         read: gives the tokens of rows of the batch: their queries, and their documents one after another.
         config: the settings.
         step: the optimiser step, counted from 1.
-        lambdas: lambda_q and lambda_d at this step.
+        sparsity: knows the penalties and their weights, and takes note of the batch.
     """
     share = len(batch.query_ids) // accelerator.num_processes
     first = accelerator.process_index * share
@@ -107,18 +142,36 @@ def accumulate_gradients(
         encoded = [_encode(encoder, piece) for piece in pieces]
     queries, documents = (_gather(accelerator, side) for side in zip(*encoded, strict=True))  # (B, V), (B * n, V)
 
-    loss = batch_loss(queries, documents, batch, config.loss, *lambdas)
-    pull_q, pull_d = torch.autograd.grad(loss.total, (queries, documents))
+    lambdas = sparsity.lambdas.at(step)
+    sparsity.penalties.observe(queries, documents)
+    sparsity.alarms.observe(queries, documents)
+    loss = batch_loss(queries, documents, batch, config, sparsity.penalties, lambdas)
+    activity = measure_activity(queries.detach(), documents.detach())
+    pull_q, pull_d = _pull(loss, lambdas, queries, documents)
+    if sparsity.lambdas.is_steered:
+        authority = 1.0 if step <= config.warmup else learning_rate(step, config) / config.learning_rate
+        sparsity.lambdas.observe(activity, Pulls(*pull_q.lengths(queries), *pull_d.lengths(documents)), authority)
     n = len(documents) // len(queries)
     for piece in pieces:
         rows = slice(piece.rows.start, piece.rows.stop)
         document_rows = slice(rows.start * n, rows.stop * n)
         with nullcontext() if piece is pieces[-1] else accelerator.no_sync(encoder):
             own_q, own_d = encoded[0] if is_whole else _encode(encoder, piece)
-            surrogate = (own_q * pull_q[rows]).sum() + (own_d * pull_d[document_rows]).sum()
+            surrogate = (own_q * pull_q.total[rows]).sum() + (own_d * pull_d.total[document_rows]).sum()
             # Processes' gradients are averaged, but each process holds its own part of a sum.
             accelerator.backward(surrogate * accelerator.num_processes)
-    return BatchLoss(*(part.detach() for part in loss)), measure_activity(queries.detach(), documents.detach())
+    return StepReport(BatchLoss(*(part.detach() for part in loss)), lambdas, activity)
+
+
+def _pull(loss: BatchLoss, lambdas: tuple[float, float], queries: Tensor, documents: Tensor) -> tuple[_Pull, _Pull]:
+    """Give the gradient of the total with respect to query and document vectors, and what it is made of.
+
+    It is always made of its parts, so that the same lambdas give the same bits, whoever chose them.
+    """
+    ranking_q, ranking_d = torch.autograd.grad(loss.ranking, (queries, documents), retain_graph=True)
+    (penalty_q,) = torch.autograd.grad(loss.penalty_q, queries, retain_graph=True)
+    (penalty_d,) = torch.autograd.grad(loss.penalty_d, documents)
+    return _Pull(ranking_q, penalty_q, lambdas[0]), _Pull(ranking_d, penalty_d, lambdas[1])
 
 
 def _read_piece(

@@ -7,16 +7,16 @@ A run folder::
     checkpoints/step-*/     the last ones, to go on from (checkpoint.py)
     best/                   the model folder with the best validation so far; the starting model counts
     final/                  the model folder after the last step
+    lambdas.json            what a controller chose, for `lambda_schedule` of another run; only if there was a target
 """
 
 from __future__ import annotations
 
-import json
+import hashlib
 import math
 import time
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -25,13 +25,20 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from everglade import durable
-from everglade.errors import CheckpointError, ConfigError, MissingExtra
+from everglade.errors import CheckpointError, ConfigError
 from everglade.model.backbone import position_limit
 from everglade.progress import Progress, ProgressCallback
 from everglade.train import checkpoint
 from everglade.train.batches import batch_at, read_rows
-from everglade.train.gradients import accumulate_gradients
-from everglade.train.sparsity import check_collapse, ramp
+from everglade.train.blend import Blend
+from everglade.train.gradients import StepReport, accumulate_gradients
+from everglade.train.lambdas import read_schedule
+from everglade.train.machine import from_main, make_accelerator, prepared, reproducible, set_training
+from everglade.train.penalties import count_idf
+from everglade.train.run_log import RunLog
+from everglade.train.schedule import learning_rate
+from everglade.train.shift import calibrate_shift, sample_texts
+from everglade.train.sparsity import Sparsity
 from everglade.train.validation import Validation, validate
 
 if TYPE_CHECKING:
@@ -80,62 +87,57 @@ def train(  # noqa: C901 - the loop is one story, told in one place
         validation: what to search before the first step, every `validate_every` steps and after the last. Without it
             there is no `best`.
         resume: whether to go on from a checkpoint in `out`. If not, there must be none.
-        progress: called after every optimiser step, with rows that are examples.
+        progress: called before the first step and after every one, with rows that are examples.
 
     Raises:
         ConfigError: if the settings do not fit the machine, the loss is no longer a number, or the vectors have
-            collapsed to empty ones.
+            collapsed.
         CheckpointError: if `out` holds a run with other settings, examples or starting model, or a damaged one.
         InputError: if the examples lack what the loss needs.
     """
     # --- what the run is made from ------------------------------------------------------------------------------------
     out = Path(out)
-    if config.loss == "margin_mse":
-        training_set.require_scores()
-    if config.negatives_per_query:
-        training_set.require_negatives()
+    _require_examples(config, training_set)
     _require_positions(config, model)
-    accelerator = _accelerator(config)
-    inputs = {"examples": training_set.fingerprint, "start": checkpoint.weights_sha256(model)}
+    accelerator = make_accelerator(config)
+    inputs = _fingerprints(config, model, training_set)
     model.settings = replace(
         model.settings, max_query_length=config.max_query_length, max_document_length=config.max_document_length
     )
+    blend = Blend(model, config.interpolate)
 
-    with _reproducible(accelerator, config.seed), _prepared(accelerator, config, model) as (encoder, optimizer):
+    with reproducible(accelerator, config.seed), prepared(accelerator, config, model) as (encoder, optimizer):
         # --- what an interrupted run has left -------------------------------------------------------------------------
         state, found = _take_up(out, config, inputs, accelerator, resume)
+        _shift_logits(config, model, training_set, state)
+        sparsity = Sparsity(config, model.n_terms, _idf(config, model, training_set))
         if found is not None:
-            checkpoint.load_checkpoint(found, model, optimizer)
+            sparsity.load(checkpoint.load_checkpoint(found, model, optimizer), state["sparsity"])
             checkpoint.restore_generators(state["generators"])
             if accelerator.scaler is not None:
                 accelerator.scaler.load_state_dict(state["scaler"])
-        log = _Log(out / "log.jsonl", state["log_bytes"], accelerator.is_main_process)
-        examine = partial(_validate, config, model, validation, out, log, accelerator)
+        log = RunLog(out / "log.jsonl", state["log_bytes"], accelerator.is_main_process)
+        examine = partial(_validate, config, model, validation, out, log, accelerator, blend)
+        tell = _teller(config, accelerator, progress)
 
         # --- how good the start is ------------------------------------------------------------------------------------
+        first, spent_s = state["step"] + 1, 0.0
+        if first <= config.steps:
+            tell(state["step"], 0.0)
         if state["step"] == 0:
             state |= examine(state)
 
-        first, spent_s = state["step"] + 1, 0.0
         for step in range(first, config.steps + 1):
             # --- one optimiser step -----------------------------------------------------------------------------------
             began = time.monotonic()
             rate = learning_rate(step, config)
             for group in optimizer.param_groups:
-                group["lr"] = rate
-            lambdas = (
-                ramp(config.lambda_q, step, config.lambda_ramp),
-                ramp(config.lambda_d, step, config.lambda_ramp),
-            )
+                group["lr"] = rate * group["scale"]
             batch = batch_at(step, training_set, config)
             read = partial(read_rows, batch, training_set, model)
-            encoder.train(config.dropout)
-            loss, activity = accumulate_gradients(accelerator, encoder, batch, read, config, step, lambdas)
-            if not math.isfinite(loss.total.item()):
-                raise ConfigError(
-                    f"the loss is {loss.total.item()} at step {step}. Begin again in a new folder with a smaller "
-                    f"learning_rate, a longer warmup_steps or precision = 'no'."
-                )
+            set_training(encoder, config)
+            report = accumulate_gradients(accelerator, encoder, batch, read, config, step, sparsity)
+            _require_finite(report, step)
             norm = accelerator.clip_grad_norm_(encoder.parameters(), config.max_gradient_norm)
             optimizer.step()
             optimizer.zero_grad()
@@ -146,21 +148,20 @@ def train(  # noqa: C901 - the loop is one story, told in one place
             last = step == config.steps
             speed = (step - first + 1) * config.batch_size / spent_s
             if step % config.log_every == 0 or last:
-                record = {name: part.item() for name, part in loss._asdict().items()}
-                record |= {"lambda_q": lambdas[0], "lambda_d": lambdas[1], **activity._asdict()}
-                record |= {"learning_rate": rate, "gradient_norm": float(norm) if norm.isfinite() else None}
-                log.write({"step": step, **record, "examples_per_second": round(speed, 2)})
-                state["empty_logs"] = check_collapse(activity, state["empty_logs"], config.collapse_patience)
+                progressed = {"learning_rate": rate, "gradient_norm": float(norm) if norm.isfinite() else None}
+                log.write({"step": step, **report.record(), **progressed, "examples_per_second": round(speed, 2)})
+                sparsity.alarms.check(step, report.activity)
             if step % config.validate_every == 0 or last:
                 state |= examine(state)
             if step % config.checkpoint_every == 0 or last:
-                _save(out, config, inputs, model, optimizer, state, log, accelerator)
-            if progress is not None and accelerator.is_main_process:
-                done, total = step * config.batch_size, config.steps * config.batch_size
-                progress(Progress(done, total, speed, (total - done) / speed))
+                _save(out, config, inputs, model, optimizer, sparsity, state, log, accelerator)
+            tell(step, speed)
 
         # --- what the run leaves --------------------------------------------------------------------------------------
+        blend.apply()
         if accelerator.is_main_process and (first <= config.steps or not (out / "final").exists()):
+            if sparsity.lambdas.schedule is not None:
+                durable.write_json(out / "lambdas.json", sparsity.lambdas.schedule)
             checkpoint.publish_model(model.save, out / "final")
         accelerator.wait_for_everyone()
     return TrainResult(
@@ -174,11 +175,66 @@ def train(  # noqa: C901 - the loop is one story, told in one place
     )
 
 
-def learning_rate(step: int, config: TrainConfig) -> float:
-    """Give the learning rate of an optimiser step, counted from 1: a linear rise, then a linear fall towards 0."""
-    if step <= config.warmup:
-        return config.learning_rate * step / config.warmup
-    return config.learning_rate * (config.steps - step + 1) / (config.steps - config.warmup)
+def _require_examples(config: TrainConfig, training_set: TrainingSet) -> None:
+    if config.needs_teacher:
+        training_set.require_scores()
+    if config.negatives_per_query:
+        training_set.require_negatives()
+
+
+def _require_positions(config: TrainConfig, model: Splade) -> None:
+    limit = position_limit(model.mlm)
+    for key in ("max_query_length", "max_document_length"):
+        if limit is not None and getattr(config, key) > limit:
+            raise ConfigError(
+                f"{key} is {getattr(config, key)}, but {model.name} has positions for {limit} tokens only."
+            )
+
+
+def _require_finite(report: StepReport, step: int) -> None:
+    total = report.loss.total.item()
+    if not math.isfinite(total):
+        raise ConfigError(
+            f"the loss is {total} at step {step}. Begin again in a new folder with a smaller learning_rate, a longer "
+            f"warmup_steps or precision = 'no'."
+        )
+
+
+def _fingerprints(config: TrainConfig, model: Splade, training_set: TrainingSet) -> dict[str, str]:
+    """Give the sha256 of each thing a resumed run must share with the one before."""
+    schedule = None if config.lambda_schedule is None else read_schedule(config.lambda_schedule)
+    return {
+        "examples": training_set.fingerprint,
+        "start": checkpoint.weights_sha256(model),
+        "lambdas": hashlib.sha256(repr(schedule).encode()).hexdigest(),
+    }
+
+
+def _shift_logits(config: TrainConfig, model: Splade, training_set: TrainingSet, state: dict[str, Any]) -> None:
+    """Calibrate the model's logit shift, or take that of the interrupted run."""
+    if config.start_terms is None:
+        return
+    if state["logit_shift"] is None:
+        state["logit_shift"] = calibrate_shift(model, sample_texts(training_set), config.start_terms)
+    model.settings = replace(model.settings, logit_shift=state["logit_shift"])
+
+
+def _idf(config: TrainConfig, model: Splade, training_set: TrainingSet) -> torch.Tensor | None:
+    wanted = "idf_flops" in (config.regularizer_q, config.regularizer_d)
+    return count_idf(training_set, model) if wanted else None
+
+
+def _teller(
+    config: TrainConfig, accelerator: Accelerator, progress: ProgressCallback | None
+) -> Callable[[int, float], None]:
+    """Give what tells the main process's caller how many steps are done, at how many examples a second."""
+
+    def tell(step: int, speed: float) -> None:
+        if progress is not None and accelerator.is_main_process:
+            done, total = step * config.batch_size, config.steps * config.batch_size
+            progress(Progress(done, total, speed, (total - done) / speed if speed else None))
+
+    return tell
 
 
 def _validate(
@@ -186,32 +242,25 @@ def _validate(
     model: Splade,
     validation: Validation | None,
     out: Path,
-    log: _Log,
+    log: RunLog,
     accelerator: Accelerator,
+    blend: Blend,
     state: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Try the model, log what came of it, keep it if it is the best so far; give what changed in the state."""
     if validation is None:
         return {}
     began, values = time.monotonic(), {config.validation_measure: 0.0}
-    if accelerator.is_main_process:
-        values = validate(model, validation, config.validation_measure, out / "validation.partial")
-    score = _from_main(accelerator, values[config.validation_measure])
-    is_best = state["best_score"] is None or score > state["best_score"]
-    if is_best and accelerator.is_main_process:
-        checkpoint.publish_model(model.save, out / "best")
+    with blend.applied():
+        if accelerator.is_main_process:
+            values = validate(model, validation, config.validation_measure, out / "validation.partial")
+        score = from_main(accelerator, values[config.validation_measure])
+        is_best = state["best_score"] is None or score > state["best_score"]
+        if is_best and accelerator.is_main_process:
+            checkpoint.publish_model(model.save, out / "best")
     log.write({"step": state["step"], "validation": values, "seconds": round(time.monotonic() - began, 3)})
     changed = {"best_score": score, "best_step": state["step"]} if is_best else {}
     return changed | ({"start_score": score} if state["step"] == 0 else {})
-
-
-def _from_main(accelerator: Accelerator, value: float) -> float:
-    """Give the main process's value in every process."""
-    if accelerator.num_processes == 1:
-        return value
-    from accelerate.utils import broadcast
-
-    return float(broadcast(torch.tensor([value], dtype=torch.float64, device=accelerator.device)).item())
 
 
 def _take_up(
@@ -228,8 +277,8 @@ def _take_up(
             raise CheckpointError(f"{out} holds a finished run without its checkpoints. Train into a new folder.")
         if accelerator.is_main_process:
             durable.write_json(out / "config.json", config.to_dict())
-        unknown = dict.fromkeys(("best_step", "best_score", "start_score"))
-        return {"step": 0, "log_bytes": 0, "empty_logs": 0, **unknown}, None
+        unknown = dict.fromkeys(("best_step", "best_score", "start_score", "logit_shift"))
+        return {"step": 0, "log_bytes": 0, **unknown}, None
     if not resume:
         raise CheckpointError(f"{out} holds a run already. Resume it, remove it, or train into a new folder.")
     state = checkpoint.read_state(path)
@@ -253,119 +302,22 @@ def _save(
     inputs: dict[str, str],
     model: Splade,
     optimizer: torch.optim.Optimizer,
+    sparsity: Sparsity,
     state: Mapping[str, Any],
-    log: _Log,
+    log: RunLog,
     accelerator: Accelerator,
 ) -> None:
     """Write a checkpoint from the main process while the others wait."""
     if accelerator.is_main_process:
         whole = {
-            **{key: state[key] for key in ("empty_logs", "best_step", "best_score", "start_score")},
+            **{key: state[key] for key in ("best_step", "best_score", "start_score", "logit_shift")},
+            "sparsity": sparsity.state(),
             "config": config.to_dict(),
             "inputs": inputs,
             "log_bytes": log.sync(),
             "scaler": None if accelerator.scaler is None else accelerator.scaler.state_dict(),
             "environment": checkpoint.environment(accelerator.num_processes),
         }
-        checkpoint.save_checkpoint(out / "checkpoints", state["step"], model, optimizer, whole)
+        checkpoint.save_checkpoint(out / "checkpoints", state["step"], model, optimizer, sparsity.tensors(), whole)
         checkpoint.prune_checkpoints(out / "checkpoints", config.keep_checkpoints)
     accelerator.wait_for_everyone()
-
-
-class _Log:
-    """The log file, cut back to its size at the checkpoint; only the main process writes."""
-
-    def __init__(self, path: Path, size_bytes: int, is_writer: bool) -> None:
-        self._path = path if is_writer else None
-        if not is_writer:
-            return
-        found = path.stat().st_size if path.exists() else 0
-        if found < size_bytes:
-            raise CheckpointError(
-                f"{path} has {found} bytes, but had {size_bytes} when the checkpoint was taken. Put it back, or train "
-                f"into a new folder."
-            )
-        with path.open("ab") as file:
-            file.truncate(size_bytes)
-
-    def write(self, record: dict[str, Any]) -> None:
-        """Append one line."""
-        if self._path is not None:
-            with self._path.open("ab") as file:
-                file.write(json.dumps(record, allow_nan=False).encode() + b"\n")
-
-    def sync(self) -> int:
-        """Make what was written durable and give the size in bytes."""
-        if self._path is None:
-            return 0
-        durable.sync_file(self._path)
-        return self._path.stat().st_size
-
-
-def _require_positions(config: TrainConfig, model: Splade) -> None:
-    limit = position_limit(model.mlm)
-    for key in ("max_query_length", "max_document_length"):
-        if limit is not None and getattr(config, key) > limit:
-            raise ConfigError(
-                f"{key} is {getattr(config, key)}, but {model.name} has positions for {limit} tokens only."
-            )
-
-
-def _accelerator(config: TrainConfig) -> Accelerator:
-    try:
-        from accelerate import Accelerator
-        from accelerate.state import AcceleratorState
-        from accelerate.utils import DistributedDataParallelKwargs
-    except ImportError as error:
-        raise MissingExtra("accelerate", "train") from error
-    # accelerate keeps the precision of the first run in a process and refuses another; each run here has its own.
-    AcceleratorState._reset_state()
-    # Buffers are constant, and sending them between the two forward passes of a step would spoil the first one's graph.
-    constant_buffers = DistributedDataParallelKwargs(broadcast_buffers=False)
-    try:
-        accelerator = Accelerator(mixed_precision=config.precision, kwargs_handlers=[constant_buffers])
-    except ValueError as error:
-        raise ConfigError(f"precision = {config.precision!r} does not work on this machine: {error}") from error
-    if config.precision == "fp16" and accelerator.device.type == "cpu":
-        raise ConfigError("precision = 'fp16' needs a GPU. On this machine use 'bf16' or 'no'.")
-    if config.batch_size % (config.accumulation_steps * accelerator.num_processes):
-        raise ConfigError(
-            f"batch_size ({config.batch_size}) must be a multiple of accumulation_steps x processes "
-            f"({config.accumulation_steps} x {accelerator.num_processes})."
-        )
-    return accelerator
-
-
-@contextmanager
-def _prepared(
-    accelerator: Accelerator, config: TrainConfig, model: Splade
-) -> Iterator[tuple[torch.nn.Module, torch.optim.Optimizer]]:
-    """Give the encoder as accelerate runs it, and AdamW without decay on biases and LayerNorm; undo it afterwards."""
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [parameter for parameter in trained if parameter.ndim > 1], "weight_decay": config.weight_decay},
-        {"params": [parameter for parameter in trained if parameter.ndim <= 1], "weight_decay": 0.0},
-    ]
-    was_training = model.training
-    encoder, optimizer = accelerator.prepare(model, torch.optim.AdamW(groups, lr=config.learning_rate))
-    try:
-        yield encoder, optimizer
-    finally:
-        accelerator.unwrap_model(encoder, keep_fp32_wrapper=False)
-        model.train(was_training)
-
-
-@contextmanager
-def _reproducible(accelerator: Accelerator, seed: int) -> Iterator[None]:
-    """Seed the generators and ask for deterministic kernels; put everything back afterwards."""
-    generators, threads = checkpoint.capture_generators(), torch.get_num_threads()
-    deterministic = torch.are_deterministic_algorithms_enabled()
-    try:
-        torch.manual_seed(seed)
-        # On a GPU some kernels have no deterministic form: equality to the bit is promised on the CPU only.
-        torch.use_deterministic_algorithms(accelerator.device.type == "cpu")
-        yield
-    finally:
-        torch.use_deterministic_algorithms(deterministic)
-        torch.set_num_threads(threads)
-        checkpoint.restore_generators(generators)

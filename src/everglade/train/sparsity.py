@@ -1,26 +1,19 @@
-"""How sparse the vectors should be, and how sparse they are: the lambda schedule, counters, and the collapse alarm."""
+"""How sparse the vectors of a run are: counters, and everything that remembers batches in one place."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from everglade.errors import ConfigError
+from everglade.train.alarms import Alarms
+from everglade.train.lambdas import Lambdas
+from everglade.train.penalties import Penalties
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Activity", "check_collapse", "measure_activity", "ramp"]
+    from everglade.train.config import TrainConfig
 
-
-def ramp(final: float, step: int, ramp_steps: int) -> float:
-    """Give lambda at an optimiser step, rising quadratically: final * min(1, step / ramp_steps)^2.
-
-    Source: Formal et al., SPLADE v2 (arXiv 2109.10086), section 3, after Paria et al. (arXiv 2004.05665). `step` counts
-    optimiser steps from 1, whatever the accumulation and the number of processes. A `final` of 0 is 0 at every step.
-    """
-    if ramp_steps <= 0:
-        return final
-    return final * min(1.0, step / ramp_steps) ** 2
+__all__ = ["Activity", "Sparsity", "measure_activity"]
 
 
 class Activity(NamedTuple):
@@ -30,39 +23,66 @@ class Activity(NamedTuple):
     document_terms: float
     empty_queries: float
     empty_documents: float
-
-    @property
-    def is_collapsed(self) -> bool:
-        """Whether one side has no term left in any vector."""
-        return self.empty_queries == 1.0 or self.empty_documents == 1.0
+    flops: float
+    """Mean number of terms that a query shares with a document of another query: the FLOPS metric of this batch."""
 
 
 def measure_activity(queries: Tensor, documents: Tensor) -> Activity:
-    """Count active terms in query vectors (B, V) and document vectors (N, V)."""
-    query_counts = (queries > 0).sum(dim=1).double()  # (B,)
-    document_counts = (documents > 0).sum(dim=1).double()  # (N,)
+    """Count active terms in query vectors (B, V) and document vectors (B * n, V), each query's n together.
+
+    The FLOPS metric, sum_j p_j(q) p_j(d) (Formal et al., arXiv 2107.05720), is that of a random query and a random
+    document, so a query's own documents are left out; with one query there are no others.
+    """
+    active_q, active_d = queries > 0, documents > 0
+    query_counts = active_q.sum(dim=1).double()  # (B,)
+    document_counts = active_d.sum(dim=1).double()  # (B * n,)
+    own = active_q.unsqueeze(1) & active_d.view(len(queries), -1, documents.shape[1])  # (B, n, V)
+    shared = active_q.sum(dim=0).double() @ active_d.sum(dim=0).double()
+    pairs = len(queries) * len(documents)
+    if len(queries) > 1:
+        shared, pairs = shared - own.sum(), pairs - len(documents)
     return Activity(
         query_terms=query_counts.mean().item(),
         document_terms=document_counts.mean().item(),
         empty_queries=(query_counts == 0).double().mean().item(),
         empty_documents=(document_counts == 0).double().mean().item(),
+        flops=shared.item() / pairs,
     )
 
 
-def check_collapse(activity: Activity, empty_logs: int, patience: int) -> int:
-    """Give the number of log steps in a row at which a side was all empty, this one included.
+class Sparsity:
+    """What decides the penalty of each step and watches over the vectors; its state is part of a checkpoint.
 
-    Raises:
-        ConfigError: when that number reaches `patience`: such a run does not recover, because no term is left through
-            which a gradient could flow.
+    Args:
+        config: the settings.
+        n_terms: V.
+        idf: (V,) inverse document frequencies, which `idf_flops` needs.
     """
-    if not activity.is_collapsed:
-        return 0
-    if empty_logs + 1 >= patience:
-        side = "query" if activity.empty_queries == 1.0 else "document"
-        raise ConfigError(
-            f"training has collapsed: every {side} vector was empty at {empty_logs + 1} log steps in a row. Begin "
-            f"again in a new folder with a tenth of lambda_{side[0]}, a longer lambda_ramp_steps or a smaller "
-            f"learning_rate."
-        )
-    return empty_logs + 1
+
+    def __init__(self, config: TrainConfig, n_terms: int, idf: Tensor | None = None) -> None:
+        self.penalties = Penalties(config, n_terms, idf)
+        self.lambdas = Lambdas(config)
+        self.alarms = Alarms(config, n_terms)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Give the arrays that a checkpoint must hold."""
+        parts = {
+            "penalties": self.penalties.tensors(),
+            "lambdas": self.lambdas.tensors(),
+            "alarms": self.alarms.tensors(),
+        }
+        return {f"{name}/{key}": value for name, part in parts.items() for key, value in part.items()}
+
+    def state(self) -> dict[str, Any]:
+        """Give the numbers that a checkpoint must hold, as JSON values."""
+        return {"lambdas": self.lambdas.state(), "alarms": self.alarms.state()}
+
+    def load(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+        """Go on from what a checkpoint held."""
+
+        def own(name: str) -> dict[str, Tensor]:
+            return {key.partition("/")[2]: value for key, value in tensors.items() if key.startswith(f"{name}/")}
+
+        self.penalties.load(own("penalties"))
+        self.lambdas.load(own("lambdas"), state["lambdas"])
+        self.alarms.load(own("alarms"), state["alarms"])

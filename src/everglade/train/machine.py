@@ -1,0 +1,166 @@
+"""What a run runs on: processes, precision, optimiser and generators, all put back afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from everglade.errors import ConfigError, MissingExtra
+from everglade.train import checkpoint
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+    from transformers import PreTrainedModel
+
+    from everglade.model.splade import Splade
+    from everglade.train.config import TrainConfig
+
+__all__ = ["from_main", "leave_processes", "make_accelerator", "prepared", "reproducible", "set_training"]
+
+
+def make_accelerator(config: TrainConfig) -> Accelerator:
+    """Give the processes and the precision of a run.
+
+    Raises:
+        MissingExtra: if accelerate is not installed.
+        ConfigError: if the precision does not work here, or the batch cannot be cut into equal parts.
+    """
+    try:
+        from accelerate import Accelerator
+        from accelerate.state import AcceleratorState
+        from accelerate.utils import DistributedDataParallelKwargs, DistributedType
+    except ImportError as error:
+        raise MissingExtra("accelerate", "train") from error
+    # accelerate keeps the precision of the first run in a process and refuses another; each run here has its own.
+    AcceleratorState._reset_state()
+    # Buffers are constant, and sending them between the two forward passes of a step would spoil the first one's graph.
+    constant_buffers = DistributedDataParallelKwargs(broadcast_buffers=False)
+    try:
+        accelerator = Accelerator(mixed_precision=config.precision, kwargs_handlers=[constant_buffers])
+    except ValueError as error:
+        raise ConfigError(f"precision = {config.precision!r} does not work on this machine: {error}") from error
+    if accelerator.distributed_type not in (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU):
+        raise ConfigError(
+            f"accelerate is set up for {accelerator.distributed_type.value}, whose sharded weights Everglade cannot "
+            f"save. Use MULTI_GPU or MULTI_CPU; gradient_checkpointing and accumulation_steps save memory."
+        )
+    if config.precision == "fp16" and accelerator.device.type == "cpu":
+        raise ConfigError("precision = 'fp16' needs a GPU. On this machine use 'bf16' or 'no'.")
+    if config.batch_size % (config.accumulation_steps * accelerator.num_processes):
+        raise ConfigError(
+            f"batch_size ({config.batch_size}) must be a multiple of accumulation_steps x processes "
+            f"({config.accumulation_steps} x {accelerator.num_processes})."
+        )
+    return accelerator
+
+
+def leave_processes() -> None:
+    """Leave the group of processes that a launcher started, if there is one: the last thing such a process does."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
+@contextmanager
+def prepared(
+    accelerator: Accelerator, config: TrainConfig, model: Splade
+) -> Iterator[tuple[nn.Module, torch.optim.Optimizer]]:
+    """Give the encoder as accelerate runs it, and AdamW without decay on biases and LayerNorm; undo it afterwards.
+
+    Each group of the optimiser has a `scale`: its learning rate over that of the run.
+
+    Raises:
+        ConfigError: if nothing is left to train, or the backbone cannot do gradient checkpointing.
+    """
+    groups = _groups(config, model)
+    was_training = model.training
+    checkpointed = _checkpointed(model) if config.gradient_checkpointing else []
+    for backbone in checkpointed:
+        _switch_checkpointing(backbone, on=True)
+    encoder, optimizer = accelerator.prepare(model, torch.optim.AdamW(groups, lr=config.learning_rate))
+    try:
+        yield encoder, optimizer
+    finally:
+        accelerator.unwrap_model(encoder, keep_fp32_wrapper=False)
+        for backbone in checkpointed:
+            _switch_checkpointing(backbone, on=False)
+        model.train(was_training)
+
+
+def set_training(encoder: nn.Module, config: TrainConfig) -> None:
+    """Turn dropout on or off, with gradient checkpointing on where the settings say so."""
+    encoder.train(config.dropout)
+    if config.gradient_checkpointing and not config.dropout:
+        # Layers checkpoint only while they train; they have no dropout of their own, only their parts do.
+        for module in encoder.modules():
+            if getattr(module, "gradient_checkpointing", False):
+                module.training = True
+
+
+def from_main(accelerator: Accelerator, value: float) -> float:
+    """Give the main process's value in every process."""
+    if accelerator.num_processes == 1:
+        return value
+    from accelerate.utils import broadcast
+
+    return float(broadcast(torch.tensor([value], dtype=torch.float64, device=accelerator.device)).item())
+
+
+def _groups(config: TrainConfig, model: Splade) -> list[dict[str, Any]]:
+    """Parameters that are trained, by whether they decay and whether they are the query encoder's own."""
+    query_scale = (config.query_learning_rate or config.learning_rate) / config.learning_rate
+    groups: dict[tuple[bool, float], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            scale = query_scale if name.startswith("query_encoder.") else 1.0
+            groups.setdefault((parameter.ndim > 1, scale), []).append(parameter)
+    if not groups:
+        raise ConfigError(f"{model.name} has no parameters to train: all of them are frozen.")
+    return [
+        {"params": parameters, "weight_decay": config.weight_decay if decays else 0.0, "scale": scale}
+        for (decays, scale), parameters in groups.items()
+    ]
+
+
+def _checkpointed(model: Splade) -> list[PreTrainedModel]:
+    from transformers import PreTrainedModel
+
+    found = [module for module in model.modules() if isinstance(module, PreTrainedModel)]
+    for backbone in found:
+        if not backbone.supports_gradient_checkpointing:
+            raise ConfigError(
+                f"{type(backbone).__name__} cannot do gradient checkpointing. Set gradient_checkpointing = false; "
+                f"accumulation_steps saves memory too."
+            )
+    return found
+
+
+def _switch_checkpointing(backbone: PreTrainedModel, *, on: bool) -> None:
+    # Transformers 5 calls it activation checkpointing, and warns of the old name.
+    name = "activation" if hasattr(backbone, "activation_checkpointing_enable") else "gradient"
+    if on:
+        getattr(backbone, f"{name}_checkpointing_enable")({"use_reentrant": False})
+        if getattr(backbone, "_require_grads_hooks", None) or hasattr(backbone, "_require_grads_hook"):
+            # Only checkpointing by reentry needs inputs with a gradient, and the hook would outlive the run.
+            backbone.disable_input_require_grads()  # type: ignore[no-untyped-call]
+    else:
+        getattr(backbone, f"{name}_checkpointing_disable")()
+
+
+@contextmanager
+def reproducible(accelerator: Accelerator, seed: int) -> Iterator[None]:
+    """Seed the generators and ask for deterministic kernels; put everything back afterwards."""
+    generators, threads = checkpoint.capture_generators(), torch.get_num_threads()
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    try:
+        torch.manual_seed(seed)
+        # On a GPU some kernels have no deterministic form: equality to the bit is promised on the CPU only.
+        torch.use_deterministic_algorithms(accelerator.device.type == "cpu")
+        yield
+    finally:
+        torch.use_deterministic_algorithms(deterministic)
+        torch.set_num_threads(threads)
+        checkpoint.restore_generators(generators)
