@@ -119,6 +119,18 @@ def test_train_leaves_a_model_that_opens(tmp_path):
     assert run_json("info", found["final"])["kind"] == "model"
 
 
+def test_train_takes_another_query_encoder_and_texts_from_disk(tmp_path):
+    examples = [{"query_id": query, "document_ids": [relevant, "d3"]} for query, relevant in QRELS.items()]
+    (tmp_path / "examples.jsonl").write_text("".join(json.dumps(example) + "\n" for example in examples))
+    words = [word for pair in ("steps=1", "batch_size=2", "warmup_steps=1") for word in ("--set", pair)]
+    words += ["--examples", "examples.jsonl", "--query-encoder", "static", "--freeze-documents", "--texts", "texts"]
+    found = run_json("train", bundled_model(), "small", "-o", "run", "--hold-out", 0, *words)
+    described = run_json("info", found["final"])
+    assert described["query_encoder"] == "static, learned"
+    assert described["freeze_documents"] is True
+    assert (tmp_path / "texts" / "documents" / "manifest.json").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from everglade.distill.examples import Example, TrainingSet
+    from everglade.model.splade import Splade
     from everglade.texts import Collection, Qrels
     from everglade.train.config import TrainConfig
     from everglade.train.validation import Validation
@@ -41,6 +42,21 @@ def train(
     ] = "bm25",
     depth: Annotated[int, typer.Option(min=1, help="Negatives are drawn from the first so many hits.")] = 50,
     hold_out: Annotated[float, typer.Option(min=0, max=0.9, help="Share of the queries kept for validation.")] = 0.1,
+    validate_in: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of the documents searched in validation, beside the judged.")
+    ] = 1.0,
+    texts: Annotated[
+        Path | None, typer.Option(help="Keep the texts mapped in this folder, for collections larger than memory.")
+    ] = None,
+    query_encoder: Annotated[
+        str | None,
+        typer.Option(help="What encodes queries: shared, binary, static, an idf.json, learned:FILE.json, or a model."),
+    ] = None,
+    freeze_documents: Annotated[
+        bool, typer.Option("--freeze-documents", help="Train the query encoder alone.")
+    ] = False,
+    reading: Annotated[str | None, typer.Option(help="How a decoder reads: bidirectional, echo or causal.")] = None,
+    lora_rank: Annotated[int, typer.Option(min=0, help="Train adapters of this rank only; 0 trains all weights.")] = 0,
     fresh: Annotated[bool, typer.Option("--fresh", help="Refuse to go on with a run that is in --out.")] = False,
     threads: Threads = 0,
     quiet: Quiet = False,
@@ -56,8 +72,9 @@ def train(
     Example: everglade train MODEL scifact -o run --split train --set steps=300 --set learning_rate=5e-5
 
     Example: everglade train MODEL scifact -o run --split train --negatives mined.trec --config train.toml
+
+    Example: everglade train MODEL scifact -o run --split train --query-encoder static --set target_doc_terms=150
     """
-    from everglade.model.splade import Splade
     from everglade.texts import open_collection
     from everglade.train.loop import train as train_model
     from everglade.train.machine import leave_processes
@@ -65,15 +82,17 @@ def train(
     settings = _read_settings(config, setting or [])
     limit_threads(threads)
     source = open_collection(collection)
-    training_set, validation = _prepare(
-        source, choose_split(source, split), settings, hold_out, examples, negatives, depth
+    start = _load_start(model, query_encoder, freeze_documents, reading, lora_rank)
+    split = choose_split(source, split)
+    qrels, held = _split_queries(source, split, settings.seed, hold_out)
+    training_set = _read_training_set(
+        source, split, _find_examples(source, qrels, split, settings, examples, negatives, depth), texts
     )
+    validation = _choose_validation(source, split, held, validate_in, settings.seed)
     # Under torchrun or accelerate launch every process does the same; one of them speaks.
     speaks = os.environ.get("RANK", "0") == "0"
     with show_progress("training", quiet=quiet or not speaks) as progress:
-        result = train_model(
-            settings, Splade.load(model), training_set, out, validation, resume=not fresh, progress=progress
-        )
+        result = train_model(settings, start, training_set, out, validation, resume=not fresh, progress=progress)
     found = {
         "examples": len(training_set.examples),
         "final": str(result.final),
@@ -88,30 +107,50 @@ def train(
     leave_processes()
 
 
-def _prepare(
-    source: Collection,
-    split: str,
-    settings: TrainConfig,
-    hold_out: float,
-    examples: Path | None,
-    negatives: str,
-    depth: int,
-) -> tuple[TrainingSet, Validation | None]:
-    """Read the collection; part of the split's queries are held out, the others get their examples."""
-    from everglade.distill.examples import TrainingSet, hold_out_queries
+def _load_start(
+    path: str, query_encoder: str | None, freeze_documents: bool, reading: str | None, lora_rank: int
+) -> Splade:
+    from everglade.model.lora import add_lora
+    from everglade.model.splade import Splade
+
+    changes: dict[str, Any] = {"freeze_documents": True} if freeze_documents else {}
+    if reading is not None:
+        changes["reading"] = reading
+    model = Splade.load(path, query_encoder=query_encoder, **changes)
+    if lora_rank:
+        add_lora(model, lora_rank)
+    return model
+
+
+def _split_queries(source: Collection, split: str, seed: int, hold_out: float) -> tuple[Qrels, Qrels]:
+    """Give the judgements to train on and those held out."""
+    from everglade.distill.examples import hold_out_queries
     from everglade.texts import group_qrels
+
+    return hold_out_queries(group_qrels(source.qrels(split)), hold_out, seed=seed)
+
+
+def _read_training_set(source: Collection, split: str, examples: Sequence[Example], folder: Path | None) -> TrainingSet:
+    from everglade.distill.examples import TrainingSet
+
+    if folder is not None:
+        from everglade.distill.text_store import store_collection
+
+        stored = store_collection(source, folder)
+        return TrainingSet(stored.queries, stored.documents, examples)
+    queries = {query.id: query.text for query in source.queries(split)}
+    return TrainingSet(queries, {document.id: document.full_text for document in source.documents()}, examples)
+
+
+def _choose_validation(source: Collection, split: str, held: Qrels, share: float, seed: int) -> Validation | None:
+    from everglade.distill.examples import is_drawn
     from everglade.train.validation import Validation
 
-    qrels, held = hold_out_queries(group_qrels(source.qrels(split)), hold_out, seed=settings.seed)
-    documents = list(source.documents())
-    queries = source.queries(split)
-    training_set = TrainingSet(
-        queries={query.id: query.text for query in queries},
-        documents={document.id: document.full_text for document in documents},
-        examples=_find_examples(source, qrels, split, settings, examples, negatives, depth),
-    )
-    validation = Validation(documents, [query for query in queries if query.id in held], held) if held else None
-    return training_set, validation
+    if not held:
+        return None
+    judged = {document_id for documents in held.values() for document_id in documents}
+    documents = [d for d in source.documents() if d.id in judged or share == 1 or is_drawn(d.id, share, seed)]
+    return Validation(documents, [query for query in source.queries(split) if query.id in held], held)
 
 
 def _read_settings(config: Path | None, pairs: list[str]) -> TrainConfig:

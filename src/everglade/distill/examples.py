@@ -33,6 +33,7 @@ __all__ = [
     "TrainingSet",
     "examples_from_qrels",
     "hold_out_queries",
+    "is_drawn",
     "keep_queries",
     "read_examples",
     "read_triples",
@@ -264,10 +265,11 @@ def hold_out_queries(qrels: Qrels, share: float, seed: int) -> tuple[Qrels, Qrel
 
     Which side a query falls on depends on the seed and its id alone.
     """
-    held = {query_id: judged for query_id, judged in qrels.items() if _fraction(seed, query_id) < share}
+    held = {query_id: judged for query_id, judged in qrels.items() if is_drawn(query_id, share, seed)}
     return {query_id: judged for query_id, judged in qrels.items() if query_id not in held}, held
 
 
-def _fraction(seed: int, query_id: str) -> float:
-    digest = hashlib.sha256(f"{seed} {query_id}".encode()).digest()
-    return int.from_bytes(digest[:8]) / 2**64
+def is_drawn(name: str, share: float, seed: int) -> bool:
+    """Whether an id is among the `share` of all ids that a seed draws: a pure function of the three."""
+    digest = hashlib.sha256(f"{seed} {name}".encode()).digest()
+    return int.from_bytes(digest[:8]) / 2**64 < share
