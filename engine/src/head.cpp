@@ -33,11 +33,16 @@ struct Rounding {
 
 // Sums of squares are taken in float32; they are bounds, so they are made a little larger than they come out.
 constexpr float kMargin = 1.0001F;
+constexpr float kSmallestScale = 1e-18F;
+constexpr float kEpsilon = std::numeric_limits<float>::epsilon();
+constexpr float kUnbounded = std::numeric_limits<float>::infinity();
 
 #if defined(__x86_64__)
 
 /// Rounds a row to `scale` times whole numbers of at most 127.
 EVERGLADE_VNNI Rounding round_row(const float* row, std::size_t width, float scale, std::int8_t* out) {
+    // Squares of numbers this small are lost: without a bound everything is a candidate.
+    const bool is_bounded = scale == 0 || scale > kSmallestScale;
     const __m512 unit = _mm512_set1_ps(scale), inverse = _mm512_set1_ps(scale > 0 ? 1 / scale : 0.0F);
     __m512 norm = _mm512_setzero_ps(), residual = _mm512_setzero_ps();
     for (std::size_t i = 0; i < width; i += 16) {
@@ -50,6 +55,7 @@ EVERGLADE_VNNI Rounding round_row(const float* row, std::size_t width, float sca
         residual = _mm512_fmadd_ps(moved, moved, residual);
         _mm_mask_storeu_epi8(out + i, present, _mm512_cvtsepi32_epi8(whole));
     }
+    if (!is_bounded) return {kUnbounded, kUnbounded};
     return {kMargin * std::sqrt(_mm512_reduce_add_ps(norm)), kMargin * std::sqrt(_mm512_reduce_add_ps(residual))};
 }
 
@@ -245,7 +251,7 @@ EVERGLADE_VNNI std::size_t find_candidates(const PackedDecoder& decoder, std::si
     const auto step = static_cast<float>(1U << text.dropped_bits);
     // Sums of `width` float32 products are off by no more than this times |h| |E|, here and in whatever we compare
     // with.
-    const float arithmetic = static_cast<float>(decoder.width()) * std::numeric_limits<float>::epsilon();
+    const float arithmetic = static_cast<float>(decoder.width()) * kEpsilon;
     const float magnitude = text.norm + text.residual;
     std::size_t count = 0;
     for (std::size_t v = 0; v < 4; ++v) {
@@ -260,7 +266,10 @@ EVERGLADE_VNNI std::size_t find_candidates(const PackedDecoder& decoder, std::si
         __m512 slack = _mm512_mul_ps(norm, _mm512_set1_ps(text.residual + arithmetic * magnitude));
         slack = _mm512_fmadd_ps(residual, _mm512_set1_ps(text.norm), slack);
         if (text.dropped_bits > 0) slack = _mm512_add_ps(slack, unit);  // dropped bits only ever lower a product
-        if (!bias.empty()) slack = _mm512_add_ps(slack, _mm512_maskz_loadu_ps(present, bias.data() + first_term));
+        if (!bias.empty()) {
+            const __m512 added = _mm512_maskz_loadu_ps(present, bias.data() + first_term);
+            slack = _mm512_add_ps(slack, _mm512_fmadd_ps(_mm512_abs_ps(added), _mm512_set1_ps(kEpsilon), added));
+        }
         const auto bound = [&](__m512i key) __attribute__((always_inline)) EVERGLADE_VNNI {
             return _mm512_fmadd_ps(_mm512_cvtepi32_ps(_mm512_sra_epi32(key, room)), unit, slack);
         };
@@ -315,7 +324,7 @@ EVERGLADE_VNNI ActiveTerm settle(const Candidate& candidate, const float* row, f
         multiply<1>(rows + static_cast<std::size_t>(candidate.second) * states.width, row, states.width, &logit);
         consider(candidate.second, logit);
     }
-    if (candidate.third >= active.logit + bias && candidate.third > 0) {
+    if (!(candidate.third < active.logit + bias) && !(candidate.third <= 0)) {
         std::size_t position = 0;
         float logits[kRowsAtOnce];
         for (; position + kRowsAtOnce <= text.n_rows; position += kRowsAtOnce) {

@@ -125,6 +125,30 @@ TEST(a_few_huge_dimensions_only_make_the_screening_coarser) {
     check_equals_brute_force(input, input.find());
 }
 
+TEST(numbers_too_small_to_square_are_not_lost) {
+    if (!everglade::head_is_supported()) return;
+    std::mt19937 random(10);
+    Input input = random_input(random, 100, 16, {6, 2});
+    std::fill(input.bias.begin(), input.bias.end(), 0.0F);
+    for (float& value : input.hidden) value *= 1e-30F;
+    const auto found = input.find();
+    for (std::size_t term = 0; term < 100; ++term) {
+        double best = -1;
+        for (std::size_t row = 0; row < 6; ++row) best = std::max(best, logit(input, row, term));
+        const bool is_active = std::any_of(found[0].begin(), found[0].end(), [&](const ActiveTerm& entry) {
+            return entry.term == static_cast<std::int32_t>(term);
+        });
+        CHECK(is_active == (best > 0));
+    }
+}
+
+TEST(wide_rows_of_long_texts_fit_the_keys) {
+    if (!everglade::head_is_supported()) return;
+    std::mt19937 random(11);
+    const Input input = random_input(random, 5, 4096, {600});
+    check_equals_brute_force(input, input.find());
+}
+
 TEST(threads_change_nothing) {
     if (!everglade::head_is_supported()) return;
     std::mt19937 random(7);

@@ -83,6 +83,34 @@ def test_equals_the_naive_head_on_realistic_sizes():
         torch.testing.assert_close(fast_gradient, slow_gradient, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("kept", [1, 8])
+def test_the_largest_terms_of_a_position_never_lose_to_their_own_rounding(kind, kept):
+    hidden, weight, offset, _ = random_input(37, 8, 32, 384, 2000)
+    hidden, weight, offset = hidden.to(kind), weight.to(kind), offset.to(kind)
+    mask = torch.ones(8, 32, dtype=torch.int64)
+    slow = splade_head_naive(hidden, weight, offset, mask, position_terms=kept)
+    fast = splade_head(hidden, weight, offset, mask, position_terms=kept)
+    assert ((fast > 0) == (slow > 0)).all()
+    torch.testing.assert_close(fast, slow, atol=1e-4, rtol=0)
+
+
+def test_gradient_checkpointing_changes_nothing():
+    from torch.utils.checkpoint import checkpoint
+
+    hidden, weight, offset, mask = random_input(41, 3, 20, 16, 300)
+    expected, expected_gradients = gradients(splade_head, hidden, weight, offset, mask, 3)
+    again = partial(checkpoint, splade_head, use_reentrant=False)
+    found, found_gradients = gradients(again, hidden, weight, offset, mask, 3)
+    assert torch.equal(found, expected)
+    assert all(torch.equal(a, b) for a, b in zip(found_gradients, expected_gradients, strict=True))
+
+
+def test_no_texts():
+    hidden, weight, offset, mask = random_input(43, 0, 5, 16, 30)
+    assert splade_head(hidden, weight, offset, mask).shape == (0, 30)
+
+
 def test_threads_change_no_bit():
     hidden, weight, offset, mask = random_input(29, 5, 40, 16, 700)
     found = []

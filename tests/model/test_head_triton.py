@@ -37,6 +37,14 @@ def test_largest_logits_and_positions(kind, shape):
     torch.testing.assert_close(chosen[1:], expected[1:], atol=1e-4, rtol=1e-3)
 
 
+def test_what_is_no_number_is_not_hidden():
+    hidden, weight = torch.ones(2, 5, 4, device=DEVICE), torch.ones(140, 4, device=DEVICE)
+    hidden[0, 3, 1], weight[7, 0] = torch.nan, torch.nan
+    best, _ = best_logits(hidden, weight, torch.ones(2, 5, device=DEVICE))
+    assert best[0].isnan().all()
+    assert best[1].isnan().nonzero().tolist() == [[7]]
+
+
 @pytest.mark.skipif(DEVICE == "cpu", reason="there is no GPU here")
 def test_the_head_on_a_gpu_equals_the_naive_one():
     random = torch.Generator().manual_seed(1)

@@ -78,6 +78,19 @@ def test_adapters_go_where_they_fit(model):
         add_lora(model)
 
 
+def test_the_seed_decides_the_adapters_and_nothing_else_draws_from_it(mlm_folders):
+    def adapters(seed):
+        model = Splade.load(mlm_folders["bert"])
+        state = torch.get_rng_state()
+        add_lora(model, rank=2, seed=seed)
+        assert torch.get_rng_state().equal(state)
+        torch.rand(3)
+        return torch.cat([p.flatten() for p in model.parameters() if p.requires_grad])
+
+    assert adapters(1).equal(adapters(1))
+    assert not adapters(1).equal(adapters(2))
+
+
 def test_without_the_extra_the_message_names_it(bert, monkeypatch):
     monkeypatch.setitem(sys.modules, "peft", None)
     with pytest.raises(MissingExtra, match=r"package peft. To install it: pip install 'everglade\[lora\]'"):

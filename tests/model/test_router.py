@@ -159,6 +159,7 @@ def test_opens_a_plain_folder_with_an_idf_file(bert_folder, tmp_path):
         (lambda router: router.pop("types"), "types and structure"),
         (lambda router: router["structure"].pop("query"), "no query route"),
         (lambda router: router["structure"].update(document=["absent"]), "no document route"),
+        (lambda router: router["structure"].update(query=[[]]), "no query route"),
         (lambda router: router["types"].update(document_0_Transformer="own.Model"), "runs no code"),
         (lambda router: router["structure"]["document"].pop(), "another kind"),
         (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import shutil
 import subprocess
 import sys
 import threading
@@ -92,6 +93,32 @@ def test_what_is_encoded_is_what_is_trained(mlm_folder, texts, activation):
         trained = model(**model.tokenize(texts, "document")).numpy()
     assert trained.any()
     np.testing.assert_allclose(dense(model.encode_documents(texts)), trained, atol=1e-6)
+
+
+def test_a_model_that_has_encoded_can_be_copied(bert, texts):
+    before = dense(bert.encode_documents(texts))
+    np.testing.assert_array_equal(dense(copy.deepcopy(bert).encode_documents(texts)), before)
+
+
+def test_autocasting_reaches_every_thread(bert, texts):
+    found = []
+    for threads in (1, 3):
+        before = torch.get_num_threads()
+        torch.set_num_threads(threads)
+        with torch.autocast("cpu", torch.bfloat16):
+            found.append(dense(bert.encode_documents(texts * 5)))
+        torch.set_num_threads(before)
+    exact = dense(bert.encode_documents(texts * 5))
+    for rounded in found:
+        assert not np.allclose(rounded, exact, atol=1e-5)
+        np.testing.assert_allclose(rounded, exact, atol=0.05)
+
+
+def test_the_fingerprint_knows_what_the_weights_do_not_say(bert, bert_folder, tmp_path):
+    shutil.copytree(bert_folder, tmp_path / "other")
+    config = json.loads((bert_folder / "config.json").read_text())
+    (tmp_path / "other" / "config.json").write_text(json.dumps(config | {"num_attention_heads": 4}))
+    assert Splade.load(tmp_path / "other").fingerprint != bert.fingerprint
 
 
 def test_encoding_sees_weights_that_have_changed(bert, texts):

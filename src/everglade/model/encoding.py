@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from threading import Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -71,8 +72,15 @@ def _each_in_turn(
         return
     threads = torch.get_num_threads()
     pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))
+    # Autocasting is a setting of the thread.
+    cast, kind = torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu")
+
+    def encode_alike(batch: list[Ids]) -> SparseMatrix:
+        with torch.autocast("cpu", kind, enabled=cast):
+            return encode(batch)
+
     try:
-        yield pool.map(encode, batches)
+        yield pool.map(encode_alike, batches)
     finally:
         pool.shutdown(cancel_futures=True)
         torch.set_num_threads(threads)  # the workers' setting reaches some libraries as a whole
@@ -92,21 +100,37 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 class KeptDecoder:
-    """Keeps a decoder ready for the screening from batch to batch, for as long as its weights stay what they are."""
+    """Keeps a decoder ready for the screening from batch to batch, for as long as its weights stay what they are.
+
+    Changes are seen by torch's version counters, which writing through `.data` passes by.
+    """
 
     def __init__(self) -> None:
-        self._kept: tuple[object, ScreenedDecoder] | None = None
+        self._kept: tuple[tuple[object, ...], ScreenedDecoder] | None = None
+        self._lock = Lock()
+
+    def __reduce__(self) -> tuple[type[KeptDecoder], tuple[()]]:
+        """Leave the decoder behind when a model is copied: it is made again when it is asked for."""
+        return KeptDecoder, ()
 
     def of(self, decoder: nn.Linear, bias: Tensor | None, shift: float) -> ScreenedDecoder | None:
         """Give a decoder with the bias to be used, into which `shift` went; None where it cannot be screened."""
-        tensors = [tensor for tensor in (decoder.weight, decoder.bias) if tensor is not None]
         if not is_supported(decoder.weight, decoder.weight):
             return None
-        state = (shift, [(tensor.data_ptr(), tensor._version) for tensor in tensors])
-        kept = self._kept
-        if kept is None or kept[0] != state:
-            kept = self._kept = (state, ScreenedDecoder(decoder.weight, bias))
-        return kept[1] if kept[1].is_finite else None
+        # The tensors themselves are kept, so that no other can take their place in memory meanwhile.
+        tensors = [tensor for tensor in (decoder.weight, decoder.bias) if tensor is not None]
+        state = (shift, *tensors, *((tensor.data_ptr(), tensor._version) for tensor in tensors))
+        with self._lock:
+            if self._kept is None or not _same(self._kept[0], state):
+                self._kept = (state, ScreenedDecoder(decoder.weight, bias))
+            kept = self._kept[1]
+        return kept if kept.is_finite else None
+
+
+def _same(before: tuple[object, ...], now: tuple[object, ...]) -> bool:
+    return len(before) == len(now) and all(
+        a is b if isinstance(b, Tensor) else a == b for a, b in zip(before, now, strict=True)
+    )
 
 
 def dense_to_sparse(weights: Tensor) -> SparseRows:

@@ -85,7 +85,7 @@ def read_json(file: Path, *, missing: Any = None, kind: type = dict) -> Any:  # 
         if missing is not None:
             return missing
         raise ModelError(f"{file} is missing: {file.parent} is not a model folder that Everglade can open.") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"{file} cannot be read as JSON ({error}). Fetch or save the model again.") from error
     if not isinstance(value, kind):
         raise ModelError(f"{file} does not hold what it should, a JSON {kind.__name__}. Fetch or save the model again.")

@@ -15,16 +15,22 @@ __all__ = ["hash_encoder", "hash_model", "tokenizer_rules"]
 
 # Keys of tokenizer_config.json that change the tokens, beside what tokenizer.json says.
 _TOKENIZER_SWITCHES = ("do_lower_case", "strip_accents", "tokenize_chinese_chars", "add_prefix_space")
+# What of a backbone's config changes its output although its weights have the same shapes.
+_BACKBONE_SWITCHES = frozenset(
+    "activation hidden_act hidden_activation num_attention_heads num_key_value_heads n_heads head_dim layer_norm_eps "  # noqa: SIM905
+    "norm_eps rms_norm_eps rope_theta rope_parameters local_attention sliding_window "
+    "layer_types".split()
+)
 
 
 def hash_encoder(module: nn.Module, *rules: object, dtype: torch.dtype | None = None) -> str:
-    """Give the sha256 over the parameters of a module and over rules of plain JSON values.
+    """Give the sha256 over the parameters of a module, what of its config decides its output, and rules.
 
     Weights are hashed as float32, so that it does not matter how they are stored.
 
     Args:
         module: The module.
-        rules: What else decides its output.
+        rules: What else decides its output, plain JSON values.
         dtype: Round the weights to this type first, as storing them in it does.
     """
     total = hashlib.sha256()
@@ -32,7 +38,9 @@ def hash_encoder(module: nn.Module, *rules: object, dtype: torch.dtype | None = 
         total.update(f"{name} {tuple(tensor.shape)}\n".encode())
         rounded = tensor.detach() if dtype is None else tensor.detach().to(dtype)
         total.update(rounded.cpu().float().contiguous().numpy().tobytes())
-    total.update(json.dumps(rules, sort_keys=True).encode())
+    config = module.config.to_dict() if hasattr(module, "config") else {}
+    backbone = {key: value for key, value in config.items() if key in _BACKBONE_SWITCHES}
+    total.update(json.dumps([backbone, rules], sort_keys=True).encode())
     return total.hexdigest()
 
 
@@ -48,7 +56,7 @@ def tokenizer_rules(tokenizer_files: Mapping[str, bytes]) -> tuple[dict[str, Any
     """
     rules = json.loads(tokenizer_files["tokenizer.json"])
     written = json.loads(tokenizer_files.get("tokenizer_config.json", b"{}"))
-    return (
-        {key: value for key, value in rules.items() if key not in ("truncation", "padding")},
-        {key: written[key] for key in _TOKENIZER_SWITCHES if key in written},
-    )
+    switches = {key: written[key] for key in _TOKENIZER_SWITCHES if key in written}
+    if written.get("truncation_side", "right") != "right":
+        switches["truncation_side"] = written["truncation_side"]
+    return {key: value for key, value in rules.items() if key not in ("truncation", "padding")}, switches

@@ -153,6 +153,11 @@ def _check_architecture(path: Path, reading: str | None) -> None:
 
 
 def _check_files(path: Path) -> None:
+    if (path / "adapter_config.json").exists():
+        raise ModelError(
+            f"{path} holds adapters (adapter_config.json), which are loaded from wherever they point to. Merge them "
+            f"into the model and save it whole."
+        )
     if not any((path / name).exists() for name in ("model.safetensors", "model.safetensors.index.json")):
         if any(path.glob("*.bin")) or any(path.glob("*.pt")):
             raise ModelError(

@@ -35,7 +35,7 @@ def splade_head_naive(
     position_terms: int | None = None,
 ) -> Tensor:
     """Compute what `splade_head` computes, as the formula is written: its slow twin, and its test."""
-    logits = _at_least_float32(F.linear(hidden, weight, bias))  # (B, L, V)
+    logits = _logits(hidden, weight, bias)  # (B, L, V)
     if position_terms is not None and position_terms < weight.shape[0]:
         least = logits.detach().topk(position_terms, dim=-1).values[..., -1:]  # (B, L, 1)
         logits = logits.masked_fill(logits < least, -torch.inf)
@@ -67,17 +67,16 @@ def splade_head(
         Weights of shape (B, V), at least 0, differentiable once in `hidden`, `weight` and `bias`; float32, or float64
         if `hidden` is. A row without any unmasked position is all zeros.
     """
-    least = None
-    if position_terms is not None and position_terms < weight.shape[0]:
-        least = _least_logits(hidden, weight, bias, attention_mask, position_terms)  # (B, L, 1)
+    if position_terms is not None and position_terms >= weight.shape[0]:
+        position_terms = None
     differentiable = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in (hidden, weight, bias))
-    screened = ScreenedDecoder(weight, bias) if least is None and is_supported(hidden, weight) else None
+    screened = ScreenedDecoder(weight, bias) if position_terms is None and is_supported(hidden, weight) else None
     if screened is not None and screened.is_finite:
         weights: Tensor = _ScreenedHead.apply(hidden, weight, bias, attention_mask, screened)  # type: ignore[no-untyped-call]
     elif differentiable:
-        weights = _SpladeHead.apply(hidden, weight, bias, attention_mask, least)  # type: ignore[no-untyped-call]
+        weights = _SpladeHead.apply(hidden, weight, bias, attention_mask, position_terms)  # type: ignore[no-untyped-call]
     else:
-        best, _ = _best_logits(hidden, weight, bias, attention_mask, least, with_positions=False)
+        best, _ = _best_logits(hidden, weight, bias, attention_mask, position_terms, with_positions=False)
         weights = torch.log1p(torch.relu_(best))
     return torch.log1p(weights) if activation == "log1p_relu" else weights
 
@@ -98,11 +97,10 @@ def splade_head_sum(
     masked = attention_mask.unsqueeze(-1) == 0
     least = None
     if position_terms is not None and position_terms < weight.shape[0]:
-        least = _least_logits(hidden, weight, bias, attention_mask, position_terms)  # (B, L, 1)
+        least = _least_logits(hidden, weight, bias, position_terms)  # (B, L, 1)
     sums = []
     for start, stop in _chunks(weight.shape[0], attention_mask):
-        part = None if bias is None else bias[start:stop]
-        logits = _at_least_float32(F.linear(hidden, weight[start:stop], part))  # (B, L, C)
+        logits = _logits(hidden, weight, bias, start, stop)  # (B, L, C)
         if least is not None:
             logits = logits.masked_fill(logits < least, -torch.inf)
         sums.append(_activate(logits, activation).masked_fill(masked, 0.0).sum(dim=1))
@@ -114,18 +112,22 @@ def _activate(logits: Tensor, activation: str) -> Tensor:
     return torch.log1p(weights) if activation == "log1p_relu" else weights
 
 
+def _logits(hidden: Tensor, weight: Tensor, bias: Tensor | None, start: int = 0, stop: int | None = None) -> Tensor:
+    """Give the logits of a span of terms, (B, L, C); the bias is added in at least float32."""
+    logits = _at_least_float32(F.linear(hidden, weight[start:stop]))
+    return logits if bias is None else logits + bias[start:stop]
+
+
 @torch.no_grad()
-def _least_logits(
-    hidden: Tensor, weight: Tensor, bias: Tensor | None, attention_mask: Tensor, position_terms: int
-) -> Tensor:
+def _least_logits(hidden: Tensor, weight: Tensor, bias: Tensor | None, position_terms: int) -> Tensor:
     """Give at each position the last of the `position_terms` largest logits, (B, L, 1), streaming the vocabulary."""
-    largest = hidden.new_empty((*hidden.shape[:2], 0))
-    for start, stop in _chunks(weight.shape[0], attention_mask):
-        part = None if bias is None else bias[start:stop]
-        logits = F.linear(hidden, weight[start:stop], part)  # (B, L, C)
-        both = torch.cat([largest.to(logits.dtype), logits], dim=-1)
+    largest = None
+    for start, stop in _chunks(weight.shape[0], hidden[..., 0]):
+        logits = _logits(hidden, weight, bias, start, stop)  # (B, L, C)
+        both = logits if largest is None else torch.cat([largest, logits], dim=-1)
         largest = both.topk(min(position_terms, both.shape[-1]), dim=-1).values
-    return _at_least_float32(largest[..., -1:])
+    assert largest is not None  # there is at least one term
+    return largest[..., -1:]
 
 
 class _SpladeHead(torch.autograd.Function):
@@ -138,9 +140,9 @@ class _SpladeHead(torch.autograd.Function):
         weight: Tensor,
         bias: Tensor | None,
         attention_mask: Tensor,
-        least: Tensor | None,
+        position_terms: int | None,
     ) -> Tensor:
-        best, positions = _best_logits(hidden, weight, bias, attention_mask, least, with_positions=True)
+        best, positions = _best_logits(hidden, weight, bias, attention_mask, position_terms, with_positions=True)
         weights = torch.log1p(torch.relu_(best))
         ctx.save_for_backward(hidden, weight, weights, positions)
         ctx.bias_dtype = None if bias is None else bias.dtype
@@ -221,13 +223,13 @@ def _best_logits(
     weight: Tensor,
     bias: Tensor | None,
     attention_mask: Tensor,
-    least: Tensor | None,
+    position_terms: int | None,
     *,
     with_positions: bool,
 ) -> tuple[Tensor, Tensor | None]:
     """Give the largest logit of each term over the unmasked positions and, if asked, its position; both (B, V)."""
     unmasked = attention_mask != 0
-    if least is None and _fits_triton(hidden):
+    if position_terms is None and _fits_triton(hidden):
         from everglade.model.head_triton import best_logits
 
         kind = torch.get_autocast_dtype("cuda") if torch.is_autocast_enabled("cuda") else hidden.dtype
@@ -240,18 +242,21 @@ def _best_logits(
     n_texts, n_terms = hidden.shape[0], weight.shape[0]
     best = torch.empty(n_texts, n_terms, dtype=torch.promote_types(hidden.dtype, torch.float32), device=hidden.device)
     positions = torch.empty(n_texts, n_terms, dtype=torch.int32, device=hidden.device) if with_positions else None
+    # Compared with logits that were computed alike: the last of the largest must not lose to its own rounding.
+    least = None if position_terms is None else _least_logits(repeated, weight, bias, position_terms)  # (B, L, 1)
     for start, stop in _chunks(n_terms, attention_mask):
-        logits = F.linear(repeated, weight[start:stop])  # (B, L, C)
-        if least is not None:
-            part = 0.0 if bias is None else bias[start:stop]
-            logits = logits.masked_fill(logits + part < least.gather(1, source.unsqueeze(-1)), -torch.inf)
+        if least is None:
+            logits = F.linear(repeated, weight[start:stop])  # (B, L, C)
+        else:
+            logits = _logits(repeated, weight, bias, start, stop)
+            logits = logits.masked_fill(logits < least, -torch.inf)
         if positions is None:
             best[:, start:stop] = logits.amax(dim=1)
         else:
             largest, where = logits.max(dim=1)
             best[:, start:stop] = largest
             positions[:, start:stop] = source.gather(1, where)
-    if bias is not None:
+    if bias is not None and least is None:
         best += bias
     return best.masked_fill_(~unmasked.any(dim=1, keepdim=True), -torch.inf), positions
 
@@ -260,9 +265,9 @@ def _fits_triton(hidden: Tensor) -> bool:
     return hidden.device.type == "cuda" and hidden.dtype != torch.float64 and find_spec("triton") is not None
 
 
-def _chunks(n_terms: int, attention_mask: Tensor) -> list[tuple[int, int]]:
-    budget = _CPU_CHUNK if attention_mask.device.type == "cpu" else _GPU_CHUNK
-    size = max(64, budget // max(1, attention_mask.numel()))
+def _chunks(n_terms: int, positions: Tensor) -> list[tuple[int, int]]:
+    budget = _CPU_CHUNK if positions.device.type == "cpu" else _GPU_CHUNK
+    size = max(64, budget // max(1, positions.numel()))
     return [(start, min(start + size, n_terms)) for start in range(0, n_terms, size)]
 
 

@@ -21,7 +21,8 @@ _POSITIONS, _TERMS, _WIDTH = 64, 128, 64  # of a tile
 def best_logits(hidden: Tensor, weight: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
     """Give the largest of the logits h_i . E_j over the unmasked positions i, and i; both (B, V), float32 and int32.
 
-    Of equal logits the first position counts. A text without unmasked positions gets -inf.
+    Of equal logits the first position counts. A text without unmasked positions gets -inf, a term with a logit that is
+    no number NaN.
 
     Args:
         hidden: Shape (B, L, d), float32, float16 or bfloat16; products are summed in float32.
@@ -71,6 +72,7 @@ def _best_logits(
     rows = terms.to(tl.int64) * width
     largest = tl.full((TERMS,), float("-inf"), tl.float32)
     where = tl.zeros((TERMS,), tl.int32)
+    foreign = tl.zeros((TERMS,), tl.int32)
     for first in range(0, length, POSITIONS):
         places = first + tl.arange(0, POSITIONS)
         present = places < length
@@ -84,8 +86,11 @@ def _best_logits(
             logits += tl.dot(h, e, input_precision=PRECISION)
         unmasked = tl.load(mask + text * length + places, present, 0) != 0
         logits = tl.where(unmasked[:, None], logits, float("-inf"))
+        # A maximum may pass by what is no number.
+        foreign = tl.maximum(foreign, tl.max((logits != logits).to(tl.int32), axis=0))
         tile_best, tile_where = tl.max(logits, axis=0, return_indices=True, return_indices_tie_break_left=True)
         where = tl.where(tile_best > largest, tile_where + first, where)
         largest = tl.maximum(largest, tile_best)
+    largest = tl.where(foreign != 0, float("nan"), largest)
     tl.store(best + text * n_terms + terms, largest, is_term)
     tl.store(positions + text * n_terms + terms, where, is_term)

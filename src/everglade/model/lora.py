@@ -6,6 +6,8 @@ import copy
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from everglade.errors import ConfigError, MissingExtra
 
 if TYPE_CHECKING:
@@ -17,7 +19,13 @@ __all__ = ["add_lora", "merge_lora"]
 
 
 def add_lora(
-    model: Splade, rank: int = 16, *, alpha: int = 32, dropout: float = 0.0, layers: Sequence[str] | None = None
+    model: Splade,
+    rank: int = 16,
+    *,
+    alpha: int = 32,
+    dropout: float = 0.0,
+    layers: Sequence[str] | None = None,
+    seed: int = 0,
 ) -> None:
     """Freeze the language model and put adapters beside its linear layers, which alone are then trained.
 
@@ -32,6 +40,7 @@ def add_lora(
         dropout: Share of an adapter's inputs that is dropped in training.
         layers: Ends of the names of the linear layers, such as ("q_proj", "v_proj"); by default all but the last, which
             gives the logits.
+        seed: Decides the A: the same model and seed give the same adapters, which going on with a training run needs.
 
     Raises:
         ConfigError: if the model has adapters already, or no layer of such a name.
@@ -44,11 +53,11 @@ def add_lora(
     if _adapted(model.mlm):
         raise ConfigError(f"{model.name} has adapters already. Save it first: what is saved is the sum.")
     targets = "all-linear" if layers is None else list(layers)
+    config = peft.LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=targets, bias="none")
     try:
-        peft.inject_adapter_in_model(
-            peft.LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=targets, bias="none"),
-            model.mlm,
-        )
+        with torch.random.fork_rng(devices=[model.device] if model.device.type == "cuda" else []):
+            torch.manual_seed(seed)
+            peft.inject_adapter_in_model(config, model.mlm)
     except ValueError as error:
         raise ConfigError(f"adapters of rank {rank} cannot be put beside {targets}: {error}") from error
 

@@ -50,6 +50,8 @@ def read_sentence_transformers(path: Path) -> ModelFolder:
         raise ModelError(f"{path / 'modules.json'} does not hold what it should: modules, each with a type and a path.")
     modules = _check_types(path, [(module["type"], module["path"]) for module in listed])
     prompts = (read_json(path / "config_sentence_transformers.json", missing={}).get("prompts")) or {}
+    if not isinstance(prompts, dict):
+        raise ModelError(f"{path / 'config_sentence_transformers.json'} has prompts that are no object: {prompts!r}.")
     prefixes = {f"{side}_prefix": prompts.get(side) or "" for side in ("query", "document")}
     if [kind for kind, _ in modules] in (["Router"], ["Asym"]):
         return _read_router(modules[0][1]).with_settings(prefixes)
@@ -72,7 +74,11 @@ def _read_router(path: Path) -> ModelFolder:
     routes = {}
     for side in ("query", "document"):
         names = structure.get(side)
-        if not isinstance(names, list) or not names or not all(name in types for name in names):
+        if (
+            not isinstance(names, list)
+            or not names
+            or not all(isinstance(name, str) and name in types for name in names)
+        ):
             raise ModelError(f"{file} has no {side} route of modules it names. Everglade needs query and document.")
         routes[side] = _check_types(path, [(types[name], name) for name in names])
     documents = _read_encoder(path, routes["document"])
@@ -122,6 +128,8 @@ def _read_encoder(path: Path, modules: Sequence[Module]) -> ModelFolder:
         if reading.get(f"{side}_length"):
             settings[f"max_{side}_length"] = reading[f"{side}_length"]
     length = reading.get("max_seq_length") or tokenizer_length(backbone)
+    if not isinstance(length, int):
+        raise ModelError(f"{backbone} has a max_seq_length that is no whole number: {length!r}.")
     return ModelFolder(backbone, settings, length, lower_case=bool(reading.get("do_lower_case")))
 
 

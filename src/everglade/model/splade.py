@@ -57,7 +57,8 @@ class Splade(nn.Module):
     """A SPLADE encoder over any Hugging Face `...ForMaskedLM`, or a decoder `...ForCausalLM`.
 
     `mlm` stays a plain language model: its weights, its `state_dict` and what its own `forward` gives. It encodes
-    documents and, unless there is a query encoder, queries too. Encoding from several threads at once is safe.
+    documents and, unless there is a query encoder, queries too. Encoding from several threads at once is safe in
+    evaluation, which is how a model is loaded.
 
     Args:
         mlm: The language model; it must end in a linear decoder.
