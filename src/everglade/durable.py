@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
+import shutil
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-__all__ = ["publish_folder", "sync_file", "sync_folder", "whole_file", "write_bytes", "write_json"]
+__all__ = ["private_folder", "publish_folder", "sync_file", "sync_folder", "whole_file", "write_bytes", "write_json"]
 
 
 def sync_folder(path: Path) -> None:
@@ -59,6 +62,37 @@ def write_bytes(path: Path, content: bytes) -> None:
 def write_json(path: Path, value: Any) -> None:  # noqa: ANN401 - any JSON value
     """Write `value` as indented JSON to `path`, whole or not at all."""
     write_bytes(path, (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
+
+
+@contextmanager
+def private_folder(final: Path) -> Iterator[Path]:
+    """Give a new folder that no other process writes in; `publish_folder` makes it `final`.
+
+    It is called FINAL.HOST.PROCESS.RANDOM.partial, and is removed when the block ends without publishing it. So are
+    those that ended processes of this host have left; of other hosts' processes nobody here knows whether they live.
+    """
+    prefix = f"{final.name}.{socket.gethostname()}"
+    for left in final.parent.iterdir():
+        name, _, tail = left.name.removesuffix(".partial").rpartition(".")
+        owner = name.removeprefix(f"{prefix}.")
+        if left.name == f"{prefix}.{owner}.{tail}.partial" and owner.isdecimal() and not _is_alive(int(owner)):
+            shutil.rmtree(left, ignore_errors=True)
+    partial = final.with_name(f"{prefix}.{os.getpid()}.{secrets.token_hex(4)}.partial")
+    partial.mkdir()
+    try:
+        yield partial
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
 
 
 def publish_folder(partial: Path, final: Path) -> None:

@@ -1,5 +1,6 @@
 """Examples as an Arrow table: what is written comes back, damage is named, and a list of the same is the twin."""
 
+import re
 import tracemalloc
 
 import numpy as np
@@ -9,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from everglade.distill import example_table, text_store
+from everglade.distill.example_table import SCHEMA, ExampleTable
 from everglade.distill.examples import (
     Example,
     TrainingSet,
@@ -141,7 +143,7 @@ def test_the_fingerprint_changes_with_what_is_used(tmp_path, table, texts):
 
 
 def test_a_score_beyond_single_precision_is_refused_and_nothing_is_written(tmp_path):
-    with pytest.raises(InputError, match="'q2' has a score beyond single precision"):
+    with pytest.raises(InputError, match=r"e\.arrow: example 2 \(query 'q2'\) has a score beyond"):
         write_examples([Example("q1", ("d",), (1.0,)), Example("q2", ("d",), (1e39,))], tmp_path / "e.arrow")
     with pytest.raises(InputError, match="examples 1 to 1"):
         write_examples([Example("q\ud800", ("d",))], tmp_path / "e.arrow")
@@ -178,10 +180,66 @@ def test_a_flipped_byte_is_an_error_or_other_examples_and_never_a_crash(tmp_path
         (tmp_path / "bad.arrow").write_bytes(damaged)
         try:
             table = read_examples(tmp_path / "bad.arrow")
-            TrainingSet(QUERIES, DOCUMENTS, table)
+            training_set = TrainingSet(QUERIES, DOCUMENTS, table)
+            assert len(training_set.fingerprint) == 64
             assert len(list(table)) == len(table)
+            assert dict(training_set.positives) == TrainingSet(QUERIES, DOCUMENTS, list(table)).positives
+            assert list(table.keep({"q1", "q2"})) == keep_queries(list(table), {"q1", "q2"})
         except InputError as error:
-            assert "bad.arrow" in str(error) or "example" in str(error)
+            said = str(error)
+            assert re.match(r".*bad\.arrow: |example \d+: the (query|document) '|example \d+ is damaged", said), said
+
+
+def damaged_lists(path, column, at, value):
+    """Write three examples, and one wrong number into the offsets of a column of lists."""
+    lists = [["d1", "d2"], ["d3"], ["d4", "d5"]], [[1.0, 2.0], [3.0], [4.0, 5.0]]
+    columns = [pa.array(one, SCHEMA.field(place + 1).type) for place, one in enumerate(lists)]
+    _, offsets, *_ = columns[column].buffers()
+    numbers = np.frombuffer(offsets, np.int32, 4).copy()
+    numbers[at] = value
+    changed = pa.ListArray.from_buffers(
+        columns[column].type, 3, [None, pa.py_buffer(numbers.tobytes())], children=[columns[column].values]
+    )
+    columns[column] = changed
+    schema = SCHEMA.with_metadata({"format": "everglade examples", "version": "1"})
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, schema) as writer:
+        writer.write_batch(pa.record_batch([pa.array(["q1", "q2", "q3"]), *columns], schema=schema))
+
+
+@pytest.mark.parametrize("column", [0, 1])
+@pytest.mark.parametrize(("at", "value"), [(1, -5), (1, 1000), (2, 1), (0, 3)])
+def test_lists_that_leave_their_values_are_refused(tmp_path, column, at, value):
+    damaged_lists(tmp_path / "e.arrow", column, at, value)
+    with pytest.raises(InputError, match=r"e\.arrow: .*(offsets of a list|not a whole Arrow file)"):
+        read_examples(tmp_path / "e.arrow")
+
+
+def test_an_example_that_is_found_to_be_bad_is_never_passed_over(table, texts, monkeypatch):
+    monkeypatch.setattr(ExampleTable, "first_unknown", lambda *_: 6)
+    with pytest.raises(InputError, match="example 7 is damaged"):
+        TrainingSet(*texts, table)
+
+
+def test_an_id_that_is_not_utf8_names_the_file(tmp_path):
+    write_examples([Example("q1", ("d1", "strange")), Example("q2", ("d2",))], tmp_path / "e.arrow")
+    whole = (tmp_path / "e.arrow").read_bytes()
+    (tmp_path / "bad.arrow").write_bytes(whole.replace(b"strange", b"str\xffnge"))
+    table = read_examples(tmp_path / "bad.arrow")
+    for ask in (table.used_ids, lambda: list(table), lambda: TrainingSet(QUERIES, DOCUMENTS, table)):
+        with pytest.raises(InputError, match=r"bad\.arrow: .*not UTF-8"):
+            ask()
+
+
+def test_a_file_that_was_replaced_has_no_digest(tmp_path):
+    write_examples(some_examples(5), tmp_path / "e.arrow")
+    table = read_examples(tmp_path / "e.arrow")
+    before = table.digest()
+    write_examples(some_examples(6), tmp_path / "e.arrow")
+    assert list(table) == some_examples(5)
+    for one in (table, table[1:]):
+        with pytest.raises(InputError, match=r"e\.arrow: another file has been put here"):
+            one.digest()
+    assert read_examples(tmp_path / "e.arrow").digest() != before
 
 
 def test_other_arrow_files_are_named_for_what_they_are(tmp_path):

@@ -1,3 +1,5 @@
+import gzip
+
 import pytest
 
 from everglade.distill.examples import (
@@ -23,6 +25,21 @@ def test_examples_come_back_from_disk_as_they_were(tmp_path):
     assert read_examples(tmp_path / "examples.jsonl") == examples
     first = (tmp_path / "examples.jsonl").read_text().splitlines()[0]
     assert first == '{"query_id":"q1","document_ids":["d1","d2"],"scores":[0.1,-7.25]}'
+
+
+def test_lines_are_packed_where_the_name_says_so(tmp_path):
+    examples = [Example("q1", ("d1", "d2"), (0.1, -7.25))]
+    write_examples(examples, tmp_path / "e.jsonl.gz")
+    assert gzip.decompress((tmp_path / "e.jsonl.gz").read_bytes()).startswith(b'{"query_id":"q1"')
+    assert read_examples(tmp_path / "e.jsonl.gz") == examples
+    with pytest.raises(InputError, match=r"e\.arrow\.gz: an Arrow table .* cannot be packed"):
+        write_examples(examples, tmp_path / "e.arrow.gz")
+
+
+@pytest.mark.parametrize("name", ["e.jsonl", "e.arrow"])
+def test_a_missing_folder_is_named(tmp_path, name):
+    with pytest.raises(InputError, match="the folder .*none is not there. Make it first"):
+        write_examples([], tmp_path / "none" / name)
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,10 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
+from unittest.mock import Mock
 
 import numpy as np
 import pyarrow as pa
@@ -11,9 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from everglade.distill import text_store
+from everglade.cli import train
+from everglade.distill import lookup, text_store
 from everglade.distill.arrow_file import Strings
-from everglade.distill.lookup import EMPTY, Lookup, hash_id, mix
+from everglade.distill.examples import Example
+from everglade.distill.lookup import EMPTY, MOST_ENTRIES, Lookup, hash_id, mix
 from everglade.distill.text_store import TextStore, store_collection, write_texts
 from everglade.errors import InputError
 from everglade.texts import open_collection
@@ -35,6 +39,7 @@ def test_a_store_is_the_mapping_it_was_made_of(tmp_path_factory, texts, others, 
     assert store.holds(Strings(pa.array(asked, pa.utf8()))).tolist() == [one in texts for one in asked]
     assert store.get("never an id that long, of course") is None
     assert 5 not in store
+    assert "\ud800" not in store
 
 
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=40)))
@@ -53,12 +58,12 @@ def test_the_hash_is_written_down_and_may_not_change():
 @given(st.lists(st.integers(0, 2**64 - 1), max_size=60), st.integers(0, 63))
 def test_a_lookup_finds_every_row_of_a_hash(values, shift):
     hashes = np.array([value >> shift for value in values], dtype=np.uint64)
-    lookup = Lookup.build(hashes)
+    table = Lookup.build(hashes)
     for value in {*hashes.tolist(), 0, 1, 2**64 - 1}:
-        assert sorted(lookup.candidates(value)) == np.flatnonzero(hashes == np.uint64(value)).tolist()
+        assert sorted(table.candidates(value)) == np.flatnonzero(hashes == np.uint64(value)).tolist()
     asked = np.array([*hashes.tolist(), 0, 7, 2**64 - 1, *values], dtype=np.uint64)
-    assert lookup.holds(asked).tolist() == np.isin(asked, hashes).tolist()
-    assert lookup.rows[-1] == EMPTY
+    assert table.holds(asked).tolist() == np.isin(asked, hashes).tolist()
+    assert table.rows[-1] == EMPTY
 
 
 def test_ids_of_one_hash_are_told_apart(tmp_path, monkeypatch):
@@ -116,8 +121,8 @@ def test_damage_is_named(tmp_path):
                 store = TextStore.open(tmp_path / "s")
                 found = [store.get(f"d{i}") for i in range(50)]
                 assert all(text is None or isinstance(text, str) for text in found)
-            except InputError:
-                pass
+            except InputError as error:
+                assert str(error).startswith(str(tmp_path / "s"))
         (tmp_path / "s" / name).unlink()
         (tmp_path / "s" / name).write_bytes(whole)
     assert len(TextStore.open(tmp_path / "s")) == 50
@@ -155,10 +160,45 @@ def test_a_store_of_an_earlier_state_is_refused(tmp_path, collection):
 def test_what_a_killed_process_left_is_removed_and_a_living_ones_stays(tmp_path):
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
-    for process in (gone.pid, os.getppid()):
-        (tmp_path / f"s.{process}.partial").mkdir()
+    left, living = (f"s.{socket.gethostname()}.{process}.12ab34cd.partial" for process in (gone.pid, os.getppid()))
+    for name in (left, living):
+        (tmp_path / name).mkdir()
     write_texts([("a", "1")], tmp_path / "s")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["s", f"s.{os.getppid()}.partial"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["s", living]
+
+
+def test_a_text_that_is_not_utf8_names_the_file(tmp_path):
+    write_texts([("d1", "strange")], tmp_path / "s")
+    file = tmp_path / "s" / "texts.arrow"
+    whole = file.read_bytes()
+    file.unlink()
+    file.write_bytes(whole.replace(b"strange", b"str\xffnge"))
+    store = TextStore.open(tmp_path / "s")
+    for ask in (lambda: store["d1"], lambda: list(store.values())):
+        with pytest.raises(InputError, match=r"texts\.arrow: a text or an id is not UTF-8"):
+            ask()
+
+
+def test_a_store_whose_file_was_replaced_has_no_digest(tmp_path):
+    for name, text in (("s", "one"), ("other", "two")):
+        write_texts([("d1", text)], tmp_path / name)
+    store = TextStore.open(tmp_path / "s")
+    (tmp_path / "other" / "texts.arrow").replace(tmp_path / "s" / "texts.arrow")
+    assert store["d1"] == "one"
+    with pytest.raises(InputError, match=r"texts\.arrow: another file has been put here"):
+        store.digest()
+    assert TextStore.open(tmp_path / "s").digest() != write_texts([("d1", "one")], tmp_path / "again").digest()
+
+
+def test_homes_fit_64_bits_up_to_the_most_entries(tmp_path):
+    largest = np.array([2**64 - 1, 2**63], dtype=np.uint64)
+    assert lookup._homes(largest, MOST_ENTRIES).tolist() == [
+        (value >> 32) * (MOST_ENTRIES * 3 // 2) >> 32 for value in (2**64 - 1, 2**63)
+    ]
+    assert (2**32 - 1) * ((MOST_ENTRIES + 1) * 3 // 2) <= 2**64 - 1 < 2**32 * ((MOST_ENTRIES + 2) * 3 // 2)
+    many = np.broadcast_to(np.uint64(1), (MOST_ENTRIES + 1,))
+    with pytest.raises(InputError, match="more than a store holds"):
+        text_store._write_lookup(tmp_path, many)
 
 
 def test_of_two_processes_that_store_a_collection_the_slower_takes_what_is_there(tmp_path, collection):
@@ -187,3 +227,21 @@ store_collection(open_collection(sys.argv[1]), sys.argv[2])
     assert dict(texts.queries) == {"q1": "ask"}
     assert dict(texts.documents) == {"d1": "T one", "d2": "two"}
     assert sorted(path.name for path in (tmp_path / "texts").iterdir()) == ["documents", "queries"]
+
+
+def test_other_processes_of_a_machine_wait_for_the_first(tmp_path, collection, monkeypatch):
+    source, naps = open_collection(collection), []
+
+    def nap(seconds):
+        naps.append(seconds)
+        if len(naps) == 2:
+            store_collection(source, tmp_path / "texts")
+
+    monkeypatch.setattr(train.time, "sleep", nap)
+    monkeypatch.setattr(text_store, "write_texts", Mock(wraps=write_texts))
+    examples = [Example("q1", ("d1", "d2"))]
+    for rank in ("1", "0"):
+        monkeypatch.setenv("LOCAL_RANK", rank)
+        assert train._read_training_set(source, "train", examples, tmp_path / "texts").documents["d2"] == "two"
+    assert len(naps) == 2
+    assert text_store.write_texts.call_count == 2

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from everglade.distill.examples import Example, TrainingSet
 from everglade.train.batches import (
     Visit,
+    _relevant,
     batch_at,
     documents_of,
     example_at,
@@ -73,6 +74,15 @@ def test_a_batch_carries_ids_teacher_scores_and_what_is_relevant():
             assert batch.relevant[i, j] == (other[0] in known)
     assert batch.teacher.dtype == np.float32
     assert batch_at(1, TrainingSet({"q": ""}, texts, [Example("q", ("d1", "d2"))]), TrainConfig()).teacher is None
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("123456")), min_size=1, max_size=9))
+def test_what_is_relevant_is_asked_of_every_pair(pairs):
+    known = {query: frozenset(p for q, p in pairs if q == query) for query, _ in pairs}
+    expected = [[positive in known[query] for _, positive in pairs] for query, _ in pairs]
+    found = _relevant([positive for _, positive in pairs], [known[query] for query, _ in pairs])
+    assert found.dtype == bool
+    assert found.tolist() == expected
 
 
 def test_seeds_of_places_differ_and_fit_torch():

@@ -33,14 +33,16 @@ def examples(
     Formats: everglade, columns (sentence-transformers), hard-negatives, id-triplets, score-pickle, tevatron-1,
     tevatron-2, pylate, trec, naver-ids, naver-texts, vienna-ids, vienna-texts, triples-ids, triples-texts.
 
-    What was taken for granted and what was left out is printed. Texts become a collection with one file of queries and
-    one of documents, each text once.
+    What was taken for granted and what was left out is printed. Texts become a collection in which each text stands
+    once and the positives are judgements, so that everglade train takes it together with the examples.
 
     Example: everglade examples msmarco-hard-negatives.jsonl.gz -o mined.arrow --system bm25 --negatives 50
 
     Example: everglade examples scores.pkl.gz -o scored.arrow --qrels qrels.train.tsv
 
     Example: everglade examples train.parquet -o train.arrow --texts train-texts
+
+    Example: everglade train MODEL train-texts -o run --examples train.arrow
     """
     from everglade.distill.formats import Options, convert
     from everglade.texts import group_qrels, read_qrels

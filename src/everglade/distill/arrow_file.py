@@ -8,11 +8,12 @@ alone. While a file is mapped nobody may write over it in place: replace it, or 
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
@@ -22,7 +23,7 @@ from everglade import durable
 from everglade.distill.lookup import hash_words
 from everglade.errors import InputError
 
-__all__ = ["Strings", "hash_file", "is_of_kind", "open_arrow", "write_arrow"]
+__all__ = ["MappedFile", "Strings", "is_of_kind", "open_arrow", "write_arrow"]
 
 VERSION = 1
 
@@ -31,9 +32,11 @@ class Strings:
     """A column of n texts: text i is the UTF-8 of `content[offsets[i]:offsets[i + 1]]`; there are n + 1 offsets.
 
     Slicing memory never reads beyond it, so offsets of a damaged file give a wrong text or an error, not a crash.
+    Errors name `path`, the file that holds the column.
     """
 
-    def __init__(self, column: pa.Array) -> None:
+    def __init__(self, column: pa.Array, path: Path | None = None) -> None:
+        self._path = path
         _, offsets, content = column.buffers()
         kind = np.int64 if pa.types.is_large_string(column.type) else np.int32
         first, n = column.offset, len(column)
@@ -51,7 +54,7 @@ class Strings:
         Raises:
             InputError: if it is not UTF-8.
         """
-        return _decode(bytes(self.content[int(self.offsets[place]) : int(self.offsets[place + 1])]))
+        return self._decode(bytes(self.content[int(self.offsets[place]) : int(self.offsets[place + 1])]))
 
     def between(self, start: int, stop: int) -> list[str]:
         """Give the texts from `start` to `stop` (exclusive).
@@ -68,7 +71,7 @@ class Strings:
         if content.isascii():
             text = content.decode("ascii")
             return [text[a:b] for a, b in spans]
-        return [_decode(content[a:b]) for a, b in spans]
+        return [self._decode(content[a:b]) for a, b in spans]
 
     @cached_property
     def sound(self) -> bool:
@@ -83,15 +86,14 @@ class Strings:
             InputError: if the column is damaged.
         """
         if not self.sound:
-            raise InputError("the offsets of a text column are damaged. Make the file again")
+            raise InputError("the offsets of a text column are damaged. Make the file again", self._path)
         return hash_words(self.content, self.offsets.astype(np.int64))
 
-
-def _decode(content: bytes) -> str:
-    try:
-        return content.decode()
-    except UnicodeDecodeError as error:
-        raise InputError(f"a text or an id is not UTF-8 ({error}). Make the file again") from error
+    def _decode(self, content: bytes) -> str:
+        try:
+            return content.decode()
+        except UnicodeDecodeError as error:
+            raise InputError(f"a text or an id is not UTF-8 ({error}). Make the file again", self._path) from error
 
 
 def is_of_kind(path: Path, kind: str) -> bool:
@@ -119,7 +121,11 @@ def open_arrow(path: Path, kind: str, schema: pa.Schema) -> list[pa.RecordBatch]
         reader = pa.ipc.open_file(pa.memory_map(str(path)))
         metadata = reader.schema.metadata or {}
         if metadata.get(b"format") != _mark(kind):
-            raise InputError(f"an Arrow file, but not of Everglade's {kind}. Convert it: everglade examples", path)
+            raise InputError(
+                f"an Arrow file, but not of Everglade's {kind}. Other tools' examples are converted by `everglade "
+                f"examples`, with another format than everglade",
+                path,
+            )
         if metadata.get(b"version") != str(VERSION).encode():
             found = metadata.get(b"version", b"none").decode(errors="replace")
             raise InputError(f"its version is {found}; this Everglade reads version {VERSION}. Make it again", path)
@@ -151,7 +157,34 @@ def write_arrow(path: Path, kind: str, schema: pa.Schema) -> Iterator[pa.RecordB
         yield writer
 
 
-def hash_file(path: Path) -> str:
-    """Give the sha256 of a file's content."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+class MappedFile(NamedTuple):
+    """Which file a path led to when it was mapped; a file that is mapped keeps its number."""
+
+    path: Path
+    device: int
+    number: int
+
+    @classmethod
+    def of(cls, path: Path) -> Self:
+        """Look at a file, before it is mapped.
+
+        Raises:
+            InputError: if there is none.
+        """
+        try:
+            found = path.stat()
+        except OSError as error:
+            raise InputError(f"there is no such file ({error.strerror})", path) from error
+        return cls(path, found.st_dev, found.st_ino)
+
+    def digest(self) -> str:
+        """Give the sha256 of the file's content.
+
+        Raises:
+            InputError: if the path leads to another file by now, of which nothing is mapped.
+        """
+        with self.path.open("rb") as file:
+            found = os.fstat(file.fileno())
+            if (found.st_dev, found.st_ino) != (self.device, self.number):
+                raise InputError("another file has been put here since this one was opened. Open it again", self.path)
+            return hashlib.file_digest(file, "sha256").hexdigest()

@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from everglade.distill.arrow_file import Strings, hash_file, open_arrow, write_arrow
+from everglade.distill.arrow_file import MappedFile, Strings, open_arrow, write_arrow
 from everglade.distill.positives import KnownPositives, Pairs
 from everglade.distill.values import Example, StoredExamples, StoredTexts
 from everglade.errors import InputError
@@ -49,19 +49,16 @@ class _Part(NamedTuple):
     scores: NDArray[np.float32]
 
     @classmethod
-    def of(cls, batch: pa.RecordBatch) -> _Part:
+    def of(cls, batch: pa.RecordBatch, path: Path) -> _Part:
         documents, scores = batch.column(1), batch.column(2)
         if any(column.null_count for column in (batch.column(0), documents, documents.values, scores.values)):
-            raise InputError("an id, a list of ids or a single score is null")
+            raise InputError("an id, a list of ids or a single score is null", path)
+        lists, score_lists = np.asarray(documents.offsets), np.asarray(scores.offsets)
+        if not (_lie_within(lists, len(documents.values)) and _lie_within(score_lists, len(scores.values))):
+            raise InputError("the offsets of a list of ids or of scores are damaged. Make the file again", path)
         scored = np.asarray(scores.is_valid().to_numpy(zero_copy_only=False), dtype=bool)
-        return cls(
-            Strings(batch.column(0)),
-            np.asarray(documents.offsets),
-            Strings(documents.values),
-            scored,
-            np.asarray(scores.offsets),
-            scores.values.to_numpy(),
-        )
+        ids = Strings(documents.values, path)
+        return cls(Strings(batch.column(0), path), lists, ids, scored, score_lists, scores.values.to_numpy())
 
     def documents(self, row: int) -> tuple[str, ...]:
         return tuple(self.ids.between(int(self.lists[row]), int(self.lists[row + 1])))
@@ -86,10 +83,15 @@ class _Part(NamedTuple):
         return ~_are_held(self.queries, queries) | _any_within(~_are_held(self.ids, documents), self.lists)
 
 
+def _lie_within(lists: NDArray[np.int32], length: int) -> bool:
+    """Say whether lists begin one after the other and none leaves the values."""
+    return len(lists) == 0 or bool(lists[0] >= 0 and lists[-1] <= length and (lists[1:] >= lists[:-1]).all())
+
+
 def _any_within(marks: NDArray[np.bool_], lists: NDArray[np.int32]) -> NDArray[np.bool_]:
     """Say of each row whether a mark is set from `lists[row]` to `lists[row + 1]`."""
     counts = np.concatenate([[0], np.cumsum(marks)])
-    found: NDArray[np.bool_] = np.diff(counts[np.clip(lists, 0, len(marks))]) != 0
+    found: NDArray[np.bool_] = np.diff(counts[lists]) != 0
     return found
 
 
@@ -109,8 +111,9 @@ class ExampleTable(StoredExamples):
     `rows` names the rows of the file, in the order of the examples; None means all.
     """
 
-    def __init__(self, path: Path, parts: list[_Part], rows: NDArray[np.int64] | None = None) -> None:
-        self.path = path
+    def __init__(self, file: MappedFile, parts: list[_Part], rows: NDArray[np.int64] | None = None) -> None:
+        self.path = file.path
+        self._file = file
         self._parts = parts
         self._starts: list[int] = np.cumsum([0, *(len(part.queries) for part in parts)]).tolist()
         self._rows = rows
@@ -122,11 +125,8 @@ class ExampleTable(StoredExamples):
         Raises:
             InputError: if it is not a whole Arrow file of examples.
         """
-        path = Path(path)
-        try:
-            return cls(path, [_Part.of(batch) for batch in open_arrow(path, KIND, SCHEMA)])
-        except InputError as error:
-            raise InputError(error.why, path) from error
+        file = MappedFile.of(Path(path))
+        return cls(file, [_Part.of(batch, file.path) for batch in open_arrow(file.path, KIND, SCHEMA)])
 
     def __len__(self) -> int:
         return self._starts[-1] if self._rows is None else len(self._rows)
@@ -138,7 +138,7 @@ class ExampleTable(StoredExamples):
     def __getitem__(self, place: int | slice) -> Example | ExampleTable:
         if isinstance(place, slice):
             rows = np.arange(self._starts[-1]) if self._rows is None else self._rows
-            return ExampleTable(self.path, self._parts, rows[place])
+            return ExampleTable(self._file, self._parts, rows[place])
         if not -len(self) <= place < len(self):
             raise IndexError(f"there are {len(self)} examples, none at {place}")
         place %= len(self)
@@ -156,7 +156,8 @@ class ExampleTable(StoredExamples):
     def first_unknown(self, queries: Mapping[str, str], documents: Mapping[str, str]) -> int | None:
         """Give the place of the first example that names an id without text, or that is no valid example.
 
-        One batch after the other, so that memory does not grow with the examples.
+        A document that an example names twice is not looked for: it is found when the example is made. The batches are
+        taken one after the other, so that memory does not grow with the examples.
         """
         return self._first(lambda part: part.unfit() | part.unknown(queries, documents))
 
@@ -173,10 +174,7 @@ class ExampleTable(StoredExamples):
         wanted = self._wanted()
         for start, stop, part in self._spans():
             if wanted is None or wanted[start:stop].any():
-                try:
-                    bad[start:stop] = is_bad(part)
-                except InputError as error:
-                    raise InputError(error.why, self.path) from error
+                bad[start:stop] = is_bad(part)
         places = np.flatnonzero(bad if self._rows is None else bad[self._rows])
         return int(places[0]) if len(places) else None
 
@@ -211,7 +209,7 @@ class ExampleTable(StoredExamples):
         for start, stop, part in self._spans():
             kept[start:stop] = [query_id in query_ids for query_id in part.queries.between(0, stop - start)]
         rows = np.flatnonzero(kept) if self._rows is None else self._rows[kept[self._rows]]
-        return ExampleTable(self.path, self._parts, rows)
+        return ExampleTable(self._file, self._parts, rows)
 
     def used_ids(self) -> tuple[set[str], set[str]]:
         """Give the query ids and the document ids that stand in the examples. Holds each once."""
@@ -221,7 +219,7 @@ class ExampleTable(StoredExamples):
         for start, stop, part in self._spans():
             if wanted is None:
                 queries.update(part.queries.between(0, stop - start))
-                documents.update(part.ids.between(0, len(part.ids)))
+                documents.update(part.ids.between(int(part.lists[0]), int(part.lists[-1])))
             else:
                 for row in np.flatnonzero(wanted[start:stop]).tolist():
                     queries.add(part.queries.at(row))
@@ -229,8 +227,12 @@ class ExampleTable(StoredExamples):
         return queries, documents
 
     def digest(self) -> str:
-        """Give the sha256 of the file, or of the file's and the rows that are used of it."""
-        whole = hash_file(self.path)
+        """Give the sha256 of the file, or of the file's and the rows that are used of it.
+
+        Raises:
+            InputError: if another file stands there since this one was opened.
+        """
+        whole = self._file.digest()
         return whole if self._rows is None else hashlib.sha256(whole.encode() + self._rows.tobytes()).hexdigest()
 
     def __repr__(self) -> str:
@@ -247,7 +249,8 @@ class ExampleWriter:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self._opening = write_arrow(Path(path), KIND, SCHEMA)
+        self._path = Path(path)
+        self._opening = write_arrow(self._path, KIND, SCHEMA)
         self.count = 0
         self._clear()
 
@@ -264,7 +267,8 @@ class ExampleWriter:
     def add(self, example: Example) -> None:
         """Write one more example."""
         if example.scores is not None and max(map(abs, example.scores)) > _LARGEST:
-            raise InputError(f"the example of query {example.query_id!r} has a score beyond single precision")
+            why = f"example {self.count + 1} (query {example.query_id!r}) has a score beyond single precision"
+            raise InputError(f"{why}. Scale the scores, or write JSON lines", self._path)
         self._queries.append(example.query_id)
         self._documents.append(example.document_ids)
         self._scores.append(example.scores)
@@ -280,7 +284,8 @@ class ExampleWriter:
         try:
             self._file.write_batch(pa.record_batch([self._queries, self._documents, self._scores], schema=SCHEMA))
         except (pa.ArrowException, UnicodeEncodeError) as error:
-            raise InputError(f"examples {self.count - len(self._queries) + 1} to {self.count}: {error}") from error
+            first = self.count - len(self._queries) + 1
+            raise InputError(f"examples {first} to {self.count}: {error}", self._path) from error
         self._clear()
 
     def __exit__(

@@ -10,13 +10,14 @@ which is mapped and not read (example_table.py); texts may stay on disk too (tex
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import importlib.util
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import orjson
 
@@ -34,6 +35,7 @@ __all__ = [
     "examples_from_qrels",
     "hold_out_queries",
     "is_drawn",
+    "is_table",
     "keep_queries",
     "read_examples",
     "read_triples",
@@ -74,6 +76,8 @@ class TrainingSet:
             for document_id in example.document_ids:
                 if document_id not in self.documents:
                     raise InputError(f"example {line}: the document {document_id!r} is not in the collection")
+        if first is not None:
+            raise InputError(f"example {first + 1} is damaged, or the stored texts are. Make the files again")
 
     def _suspects(self, first: int | None) -> Iterator[tuple[int, Example]]:
         """Give what may break a rule, counted from 1: all, or of stored examples the one that is known to."""
@@ -163,11 +167,7 @@ def read_examples(path: str | Path) -> Sequence[Example]:
         MissingExtra: if it is an Arrow file and pyarrow is not installed.
     """
     path = Path(path)
-    if not path.is_file():
-        raise InputError("there is no such file of examples", path)
-    with path.open("rb") as file:
-        is_table = file.read(len(_ARROW_MAGIC)) == _ARROW_MAGIC
-    if not is_table:
+    if not is_table(path):
         return list(parse_lines(path))
     require_pyarrow()
     from everglade.distill.example_table import ExampleTable
@@ -175,14 +175,33 @@ def read_examples(path: str | Path) -> Sequence[Example]:
     return ExampleTable.open(path)
 
 
+def is_table(path: Path) -> bool:
+    """Say whether an examples file is an Arrow file and not JSON lines, by its first bytes.
+
+    Raises:
+        InputError: if there is no such file.
+    """
+    if not path.is_file():
+        raise InputError("there is no such file of examples", path)
+    with path.open("rb") as file:
+        return file.read(len(_ARROW_MAGIC)) == _ARROW_MAGIC
+
+
 def write_examples(examples: Iterable[Example], path: str | Path) -> int:
     """Write examples, whole or not at all, and give their number: a table if the name ends in .arrow, else JSON lines.
 
+    JSON lines are packed with gzip if the name ends in .gz.
+
     Raises:
-        InputError: if a table cannot hold an example: its scores are beyond single precision.
+        InputError: if the folder is not there, the name says a packed table, or a table cannot hold an example: its
+            scores are beyond single precision.
         MissingExtra: if it is to be a table and pyarrow is not installed.
     """
     path = Path(path)
+    if not path.parent.is_dir():
+        raise InputError(f"the folder {path.parent} is not there. Make it first", path)
+    if path.name.endswith(".arrow.gz"):
+        raise InputError("an Arrow table is mapped, so it cannot be packed. Name it .arrow, or .jsonl.gz", path)
     if path.suffix == ".arrow":
         require_pyarrow()
         from everglade.distill.example_table import ExampleWriter
@@ -192,11 +211,16 @@ def write_examples(examples: Iterable[Example], path: str | Path) -> int:
                 writer.add(example)
         return writer.count
     count = 0
-    with durable.whole_file(path) as temporary, temporary.open("wb") as file:
+    with durable.whole_file(path) as temporary, _open_for_writing(temporary, path.suffix == ".gz") as file:
         for example in examples:
             file.write(as_line(example) + b"\n")
             count += 1
     return count
+
+
+def _open_for_writing(path: Path, packed: bool) -> IO[bytes] | gzip.GzipFile:
+    # Without a time in its header the same examples give the same bytes.
+    return gzip.GzipFile(path, "wb", mtime=0) if packed else path.open("wb")
 
 
 def require_pyarrow() -> None:

@@ -17,10 +17,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["EMPTY", "Lookup", "hash_id", "hash_words", "mix", "mix_number"]
+__all__ = ["EMPTY", "MOST_ENTRIES", "Lookup", "hash_id", "hash_words", "mix", "mix_number"]
 
 EMPTY = 2**32 - 1
 """The row of an empty slot."""
+
+MOST_ENTRIES = 2**33 // 3
+"""With more, 1.5 slots an entry times the upper half of a hash would not fit into 64 bits."""
 
 _MASK = 2**64 - 1
 _START = 0x9E3779B97F4A7C15
@@ -43,8 +46,8 @@ def mix_number(value: int) -> int:
 
 
 def hash_id(value: str) -> int:
-    """Give the hash of one id."""
-    content = value.encode()
+    """Give the hash of one id. Half a character is no text that a file holds, but may be asked for."""
+    content = value.encode("utf-8", "surrogatepass")
     found = (len(content) * _START) & _MASK
     for start in range(0, len(content), 8):
         found = mix_number(found ^ int.from_bytes(content[start : start + 8], "little"))

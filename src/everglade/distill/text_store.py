@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import os
-import shutil
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
@@ -27,8 +25,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from everglade import durable
-from everglade.distill.arrow_file import VERSION, Strings, hash_file, open_arrow, write_arrow
-from everglade.distill.lookup import EMPTY, Lookup, hash_id
+from everglade.distill.arrow_file import VERSION, MappedFile, Strings, open_arrow, write_arrow
+from everglade.distill.lookup import EMPTY, MOST_ENTRIES, Lookup, hash_id
 from everglade.distill.values import StoredTexts
 from everglade.errors import InputError
 from everglade.texts import Collection, FileCollection
@@ -45,10 +43,11 @@ _ROWS, _CHARACTERS = 2**16, 2**25
 class TextStore(StoredTexts):
     """A mapping from id to text that stays on disk."""
 
-    def __init__(self, path: Path, texts: list[pa.RecordBatch], lookup: Lookup) -> None:
+    def __init__(self, path: Path, file: MappedFile, texts: list[pa.RecordBatch], lookup: Lookup) -> None:
         self.path = path
-        self._ids = [Strings(batch.column(0)) for batch in texts]
-        self._texts = [Strings(batch.column(1)) for batch in texts]
+        self._file = file
+        self._ids = [Strings(batch.column(0), file.path) for batch in texts]
+        self._texts = [Strings(batch.column(1), file.path) for batch in texts]
         self._starts: list[int] = [0, *itertools.accumulate(map(len, self._ids))]
         self._lookup = lookup
 
@@ -61,7 +60,8 @@ class TextStore(StoredTexts):
         """
         folder = Path(folder)
         manifest = _read_manifest(folder)
-        texts = open_arrow(folder / "texts.arrow", "texts", _TEXTS)
+        file = MappedFile.of(folder / "texts.arrow")
+        texts = open_arrow(file.path, "texts", _TEXTS)
         table = open_arrow(folder / "lookup.arrow", "lookup", _LOOKUP)
         n = sum(batch.num_rows for batch in texts)
         if n != manifest["texts"] or len(table) != 1 or not n < table[0].num_rows:
@@ -69,7 +69,7 @@ class TextStore(StoredTexts):
                 f"the store should hold {manifest['texts']} texts; its files hold {n}. Make it again", folder
             )
         hashes, rows = (table[0].column(place).to_numpy() for place in range(2))
-        return cls(folder, texts, Lookup(hashes, rows, n))
+        return cls(folder, file, texts, Lookup(hashes, rows, n))
 
     def __getitem__(self, key: str) -> str:
         row = self._row(key)
@@ -104,12 +104,16 @@ class TextStore(StoredTexts):
         return self._starts[-1]
 
     def digest(self) -> str:
-        """Give the sha256 of the file of texts; it reads the whole file, about a second for a gigabyte."""
+        """Give the sha256 of the file of texts; it reads the whole file, about a second for a gigabyte.
+
+        Raises:
+            InputError: if another file stands there since the store was opened.
+        """
         return self._digest
 
     @cached_property
     def _digest(self) -> str:
-        return hash_file(self.path / "texts.arrow")
+        return self._file.digest()
 
     def __repr__(self) -> str:
         return f"TextStore({str(self.path)!r}, {len(self):,} texts)"
@@ -130,17 +134,11 @@ def write_texts(texts: Iterable[tuple[str, str]], folder: str | Path, source: ob
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError("this is there already. Remove it, or name another folder for the texts", folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    _clear_partial(folder)
-    partial = folder.with_name(f"{folder.name}.{os.getpid()}.partial")
-    partial.mkdir()
-    try:
+    with durable.private_folder(folder) as partial:
         _write_lookup(partial, hashes := _write_rows(texts, partial / "texts.arrow"))
         manifest = {"format": "everglade texts", "version": VERSION, "texts": len(hashes), "source": source}
         durable.write_json(partial / "manifest.json", manifest)
         durable.publish_folder(partial, folder)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
     return TextStore.open(folder)
 
 
@@ -212,8 +210,8 @@ def _write_rows(texts: Iterable[tuple[str, str]], path: Path) -> NDArray[np.uint
 
 
 def _write_lookup(folder: Path, hashes: NDArray[np.uint64]) -> None:
-    if len(hashes) >= EMPTY:
-        raise InputError(f"{len(hashes):,} texts are more than a store holds ({EMPTY - 1:,})")
+    if len(hashes) > MOST_ENTRIES:
+        raise InputError(f"{len(hashes):,} texts are more than a store holds ({MOST_ENTRIES:,}). Make several stores")
     lookup = Lookup.build(hashes)
     _refuse_doubles(folder / "texts.arrow", lookup)
     with write_arrow(folder / "lookup.arrow", "lookup", _LOOKUP) as writer:
@@ -267,21 +265,3 @@ def _shown(source: object) -> str:
     name = source.get("name") if isinstance(source, dict) else None
     digest = hashlib.sha256(orjson.dumps(source)).hexdigest()[:8]
     return f"{name or 'something else'} (state {digest})"
-
-
-def _clear_partial(folder: Path) -> None:
-    """Remove what killed processes left behind of this store."""
-    for left in folder.parent.glob(f"{folder.name}.*.partial"):
-        owner = left.name.removesuffix(".partial").rpartition(".")[2]
-        if owner.isdigit() and not _is_alive(int(owner)):
-            shutil.rmtree(left, ignore_errors=True)
-
-
-def _is_alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -57,7 +57,10 @@ class StoredExamples(Sequence[Example]):
 
     @abstractmethod
     def first_unknown(self, queries: Mapping[str, str], documents: Mapping[str, str]) -> int | None:
-        """Give the place of the first example that names an id without text, or that is no valid example."""
+        """Give the place of the first example that names an id without text, or that is no valid example.
+
+        A document that an example names twice need not be found here.
+        """
 
     @abstractmethod
     def first_without_negative(self) -> int | None:

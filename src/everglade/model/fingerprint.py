@@ -38,8 +38,9 @@ def hash_encoder(module: nn.Module, *rules: object, dtype: torch.dtype | None = 
         total.update(f"{name} {tuple(tensor.shape)}\n".encode())
         rounded = tensor.detach() if dtype is None else tensor.detach().to(dtype)
         total.update(rounded.cpu().float().contiguous().numpy().tobytes())
-    config = module.config.to_dict() if hasattr(module, "config") else {}
-    backbone = {key: value for key, value in config.items() if key in _BACKBONE_SWITCHES}
+    config: Any = getattr(module, "config", None)
+    said = {} if config is None else config.to_dict()
+    backbone = {key: value for key, value in said.items() if key in _BACKBONE_SWITCHES}
     total.update(json.dumps([backbone, rules], sort_keys=True).encode())
     return total.hexdigest()
 

@@ -19,7 +19,7 @@ from everglade.texts.rejects import Rejects
 from everglade.texts.seen import SeenIds
 from everglade.texts.values import Run, require_id
 
-__all__ = ["read_run", "write_run"]
+__all__ = ["parse_decimal", "read_run", "write_run"]
 
 _DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _RANK = re.compile("[1-9][0-9]{0,8}")
@@ -47,7 +47,7 @@ def read_run(path: str | Path, rejects: Rejects | None = None) -> Run:
         cells = _split(decode(line), n_columns)
         n_columns = len(cells)
         query_id, document_id = require_id(cells[0]), require_id(cells[2 if n_columns == 6 else 1])
-        score = _parse_score(cells[4]) if n_columns == 6 else 1 / _parse_rank(cells[2])
+        score = parse_decimal(cells[4]) if n_columns == 6 else 1 / _parse_rank(cells[2])
         if (first := seen.add(f"{query_id}\t{document_id}", number)) != number:
             raise InputError(
                 f"document {document_id!r} of query {query_id!r} stood on line {first} already. Remove one"
@@ -128,7 +128,12 @@ def _split(text: str, n_columns: int) -> list[str]:
     return cells
 
 
-def _parse_score(cell: str) -> float:
+def parse_decimal(cell: str) -> float:
+    """Give the number that a score's digits write.
+
+    Raises:
+        InputError: if it is not a finite decimal number; `float` would take more, such as "nan" and "1_0".
+    """
     if not _DECIMAL.fullmatch(cell) or not math.isfinite(score := float(cell)):
         raise InputError(f"the score {cell[:80]!r} is not a finite decimal number")
     return score

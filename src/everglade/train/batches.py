@@ -111,8 +111,21 @@ def batch_at(step: int, training_set: TrainingSet, config: TrainConfig) -> Batch
             tuple(example.document_ids[p] for p in chosen) for example, chosen in zip(examples, places, strict=True)
         ],
         teacher=teacher,
-        relevant=np.array([[other.positive in mine for other in examples] for mine in known], dtype=bool),
+        relevant=_relevant([example.positive for example in examples], known),
     )
+
+
+def _relevant(positives: list[str], known: list[frozenset[str]]) -> NDArray[np.bool_]:
+    """Give (B, B): whether the positive of column j is among the known of row i."""
+    columns: dict[str, list[int]] = {}
+    for column, positive in enumerate(positives):
+        columns.setdefault(positive, []).append(column)
+    found = np.zeros((len(known), len(positives)), dtype=bool)
+    for row, mine in enumerate(known):
+        for positive in mine:
+            if positive in columns:
+                found[row, columns[positive]] = True
+    return found
 
 
 def piece_seed(seed: int, *place: int) -> int:

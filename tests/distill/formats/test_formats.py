@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import tracemalloc
 
 import pyarrow as pa
 import pyarrow.parquet
@@ -162,6 +163,23 @@ def test_hard_negatives_of_the_systems_asked_for_are_taken_in_turns(rows_file):
         examples_of(file, systems=("bm25", "dpr"))
 
 
+def test_a_system_without_negatives_is_null_in_parquet(tmp_path):
+    rows = [{"qid": 1, "pos": [1], "neg": {"bm25": [3], "tas-b": None, "dpr": None}}]
+    schema = pa.schema(
+        [
+            ("qid", pa.int64()),
+            ("pos", pa.list_(pa.int64())),
+            ("neg", pa.struct([(name, pa.list_(pa.int64())) for name in ("bm25", "tas-b", "dpr")])),
+        ]
+    )
+    rows += [{"qid": 2, "pos": [1], "neg": {"bm25": None, "tas-b": [4, 5], "dpr": None}}]
+    pyarrow.parquet.write_table(pa.Table.from_pylist(rows, schema), tmp_path / "t.parquet")
+    assert examples_of(tmp_path / "t.parquet")[0] == [Example("1", ("1", "3")), Example("2", ("1", "4", "5"))]
+    assert examples_of(tmp_path / "t.parquet", systems=("tas-b",))[0][0] == Example("1", ("1",))
+    with pytest.raises(InputError, match=r"no line has negatives of \['dpr'\]. There are \['bm25', 'tas-b'\]"):
+        examples_of(tmp_path / "t.parquet", systems=("dpr",))
+
+
 def test_triplets_of_ids_with_margins(rows_file):
     rows = [{"query_id": 1, "positive_id": 2, "negative_id": 3, "score": 4.5}]
     found, notes = examples_of(rows_file(rows))
@@ -231,6 +249,43 @@ def test_own_examples_and_pylates_are_not_mistaken_for_each_other(tmp_path):
     assert examples_of(tmp_path / "own.arrow")[0] == [Example("q", ("a", "b"), (1.0, 2.0))]
     assert examples_of(tmp_path / "t.jsonl", "everglade")[0] == [Example("q", ("a", "b"), (1.0, 2.0))]
     assert examples_of(tmp_path / "t.jsonl", "pylate")[0] == [Example("q", ("b", "a"), (2.0, 1.0))]
+
+
+@pytest.mark.parametrize("name", ["t.parquet", "t.arrow", "t.stream.arrow", "folder"])
+def test_a_table_without_scores_says_so(tmp_path, name):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    write_rows(folder / "t.parquet" if name == "folder" else tmp_path / name, [{"query_id": "q", "document_ids": []}])
+    with pytest.raises(InputError, match=f"{name}: the columns are query_id and document_ids without scores"):
+        find_format(tmp_path / name)
+    with pytest.raises(InputError, match="neither JSON lines nor an Arrow file|with another format than everglade"):
+        examples_of(tmp_path / name, "everglade")
+
+
+@pytest.mark.parametrize("name", ["t.parquet", "t.arrow", "t.stream.arrow"])
+def test_wide_rows_are_not_held_by_the_thousand(tmp_path, name):
+    """Of what Python holds; 640 of these rows are 26 MB."""
+    rows = [{"anchor": f"q{i}", "positive": "p" * 40_000, "negative": "n"} for i in range(640)]
+    source = read_source(write_rows(tmp_path / name, rows))
+    del rows
+    tracemalloc.start()
+    try:
+        assert sum(1 for _ in source.rows) == 640
+        assert tracemalloc.get_traced_memory()[1] < 8e6
+    finally:
+        tracemalloc.stop()
+
+
+def test_positives_alone_are_what_no_negatives_means(tmp_path):
+    (tmp_path / "a.trec").write_text("q1 Q0 d1 1 2 t\nq1 Q0 d4 2 1 t\nq2 Q0 d2 1 1 t\n")
+    found, notes = examples_of(tmp_path / "a.trec", qrels=QRELS, negatives=0)
+    assert found == [Example("q1", ("d1",), (2.0,))]
+    assert notes.left_out == {"relevant documents without a score": 1, "queries without a negative": 1}
+
+
+def test_a_column_with_a_number_of_thousands_of_digits_is_not_a_negative(tmp_path):
+    with pytest.raises(InputError, match="not clear what"):
+        examples_of(write_rows(tmp_path / "t.jsonl", [{**GOOD, "negative_" + "9" * 5000: "n"}]))
 
 
 RUN = "q1 Q0 d5 1 0.5 t\nq1 Q0 d9 2 1.5 t\nq1 Q0 d4 3 0.75 t\nq2 Q0 d7 1 2 t\nq3 Q0 d1 1 1 t\nq4 Q0 d1 1 1 t\n"

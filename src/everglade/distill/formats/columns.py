@@ -11,17 +11,27 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from everglade.distill.formats.rows import Notes, Options, Row, as_list, as_number, as_text, each_row, text_row
+from everglade.distill.formats.rows import (
+    MARGINS,
+    Notes,
+    Options,
+    Row,
+    as_list,
+    as_number,
+    as_text,
+    each_row,
+    margins_as_scores,
+    text_row,
+)
 from everglade.errors import InputError
 
 __all__ = ["QUERY_NAMES", "read_columns"]
 
 QUERY_NAMES = ("anchor", "query")
 _LABEL_NAMES = ("label", "labels", "score", "scores")
-_NEGATIVE = re.compile(r"negative_([1-9][0-9]*)")
+_NEGATIVE = re.compile(r"negative_([1-9][0-9]{0,5})")
 _IDS = re.compile(r"_?ids?|idx|.*_(id|ids|idx)")
 
-_MARGINS = "labels are margins, teacher(positive) - teacher(negative): kept as the scores 0 and -margin"
 _SCORES = "labels are a teacher's scores, the positive's first"
 
 
@@ -88,9 +98,8 @@ def _read_label(label: object, plan: _Plan, notes: Notes) -> list[float]:
     numbers = [as_number(value, name) for value in values]
     if len(numbers) not in (n, n + 1):
         raise InputError(f"{name} has {len(numbers)} numbers for {n} negatives. Expected {n} margins or {n + 1} scores")
-    kind, other = (_MARGINS, _SCORES) if len(numbers) == n else (_SCORES, _MARGINS)
+    kind, other = (MARGINS, _SCORES) if len(numbers) == n else (_SCORES, MARGINS)
     if other in notes.assumed:
         raise InputError(f"{name} has {len(numbers)} numbers for {n} negatives, other rows have not. Give all the same")
     notes.assume(kind)
-    # A margin of 0 would give -0.0.
-    return numbers if kind is _SCORES else [0.0, *(0.0 - margin for margin in numbers)]
+    return numbers if kind is _SCORES else margins_as_scores(numbers)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import IO, NamedTuple, Self
+from typing import IO, NamedTuple
 
 import orjson
 
@@ -21,11 +19,13 @@ from everglade.distill.values import Example
 from everglade.errors import ConfigError, InputError
 from everglade.progress import Meter, ProgressCallback
 from everglade.texts.seen import SeenIds
+from everglade.texts.values import require_id
 
 __all__ = ["Converted", "convert"]
 
 _SIDES = {"queries": "queries.jsonl", "documents": "corpus.jsonl", "corpus": "corpus.jsonl"}
 """Tables of texts by their name without its ending, and the file of a BEIR folder that each becomes."""
+_JUDGEMENTS = "qrels/train.tsv"
 _ROWS_TO_TELL = 1000
 
 
@@ -40,7 +40,7 @@ class Converted:
     scored: int = 0
     """Examples with teacher scores."""
     texts: dict[str, int] = field(default_factory=dict)
-    """Texts written, by file."""
+    """Texts and judgements written, by file."""
     assumed: list[str] = field(default_factory=list)
     left_out: dict[str, int] = field(default_factory=dict)
 
@@ -56,8 +56,10 @@ def convert(
 ) -> Converted:
     """Write the examples of a source to a file, an Arrow table if it ends in .arrow, else JSON lines.
 
-    Rows that hold texts need a folder for them; it becomes a BEIR collection (corpus.jsonl, queries.jsonl), where each
-    text stands once. Texts without ids get hashes of themselves as ids. File and folder appear whole or not at all.
+    Rows that hold documents' texts need a folder for them; it becomes a BEIR collection (corpus.jsonl, queries.jsonl),
+    where each text stands once, with the positives as judgements (qrels/train.tsv), so that `everglade train` takes it.
+    Texts without ids get hashes of themselves as ids. The folder appears whole or not at all, and then so does the
+    file.
 
     Args:
         source: a file in any of `FORMATS`, or a folder of three tables: queries, documents (or corpus), and one with
@@ -69,20 +71,21 @@ def convert(
         progress: called now and then, with rows that are examples.
 
     Raises:
-        ConfigError: if the rows hold texts and there is no folder for them, or there is one and no text.
+        ConfigError: if the rows hold texts and there is no folder for them, or there is one and no document's text.
         InputError: naming file and line or row, if the source cannot be used or has no example.
     """
     parts = _find_parts(Path(source))
     opened = read_source(parts.examples, format, options)
     found = Converted(opened.format, assumed=opened.notes.assumed)
-    folder = None if texts is None else _TextsFolder(Path(texts))
-    if folder is None:
+    if texts is None:
+        if parts.texts:
+            names = ", ".join(path.name for path in parts.texts.values())
+            opened.notes.assume(f"texts are passed over, as no folder is named for them (--texts): {names}")
         write_examples(_examples(opened, parts.examples, None, found, progress), to)
     else:
-        with folder:
+        with _open_folder(Path(texts)) as folder:
             for side, path in parts.texts.items():
-                for document in read_text_table(path):
-                    folder.add(side, document.id, document.full_text)
+                folder.add_table(side, path)
             write_examples(_examples(opened, parts.examples, folder, found, progress), to)
         found.texts = folder.counts
     found.left_out = dict(opened.notes.left_out)
@@ -99,11 +102,22 @@ def _find_parts(source: Path) -> _Parts:
     """Give the source itself, or the parts of a folder of tables."""
     if not source.is_dir():
         return _Parts(source, {})
-    parts = {path.name.split(".")[0]: path for path in sorted(source.iterdir()) if not path.name.startswith(".")}
-    texts = {_SIDES[name]: path for name, path in parts.items() if name in _SIDES}
-    others = [path for name, path in parts.items() if name not in _SIDES and _is_table(path)]
+    tables: dict[str, Path] = {}
+    doubles: list[tuple[Path, Path]] = []
+    for path in sorted(source.iterdir()):
+        name = path.name.split(".")[0]
+        if name in _SIDES or (name and _is_table(path)):
+            first = tables.setdefault(_SIDES.get(name, name), path)
+            doubles += [(first, path)] if first != path else []
+    texts = {side: tables[side] for side in dict.fromkeys(_SIDES.values()) if side in tables}
     if not texts:
         return _Parts(source, {})
+    if doubles:
+        (first, second), *_ = doubles
+        shards = f"a folder {first.name.split('.')[0]}/"
+        why = f"{first.name} and {second.name} would be the same table. Put shards into {shards}, or take one away"
+        raise InputError(why, source)
+    others = [path for name, path in tables.items() if name not in texts]
     if len(others) != 1:
         names = ", ".join(path.name for path in others) or "nothing"
         raise InputError(f"beside the texts there must be one table of examples, found {names}. Name it itself", source)
@@ -120,11 +134,13 @@ def _examples(
     """Give the examples, count them, and write their texts."""
     meter = Meter(None, progress)
     for row in source.rows:
-        if row.query is not None or row.documents is not None:
-            if folder is None:
-                raise ConfigError(f"{path} holds texts: name a folder for them with --texts (texts=).")
-            folder.add_row(row)
         found.examples += 1
+        if folder is not None:
+            folder.add_row(row, path, found.examples)
+        elif row.documents is not None:
+            raise ConfigError(f"{path} holds texts: name a folder for them with --texts (texts=).")
+        elif row.query is not None:
+            source.notes.assume("texts of queries are passed over, as no folder is named for them (--texts)")
         found.documents += len(row.example.document_ids)
         found.scored += row.example.scores is not None
         if found.examples % _ROWS_TO_TELL == 0:
@@ -134,37 +150,75 @@ def _examples(
     if not found.examples:
         why = "; ".join(f"{count} {reason}" for reason, count in source.notes.left_out.items())
         raise InputError(f"not one example is in it{f' ({why} left out)' if why else ''}", path)
-    if folder is not None and not folder.counts:
-        raise ConfigError(f"{path} holds ids and no texts: leave --texts (texts=) away.")
+    if folder is not None:
+        # Here and not after the file is written: without its texts nothing could be done with it.
+        folder.publish(path)
+
+
+@contextmanager
+def _open_folder(path: Path) -> Iterator[_TextsFolder]:
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise InputError("this is there already. Remove it, or name another folder for the texts", path)
+    if not path.parent.is_dir():
+        raise InputError(f"the folder {path.parent} is not there. Make it first", path)
+    with durable.private_folder(path) as partial, ExitStack() as opened:
+        yield _TextsFolder(path, partial, opened)
 
 
 class _TextsFolder:
-    """A BEIR folder that takes each text once and appears when all are there.
+    """A BEIR folder that takes each text and each judgement once, and appears when it is published.
 
-    Of each id, 48 to 96 bytes are kept.
+    48 to 96 bytes are kept of each id, and 24 to 48 of each judgement.
     """
 
-    def __init__(self, path: Path) -> None:
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise InputError("this is there already. Remove it, or name another folder for the texts", path)
-        if not path.parent.is_dir():
-            raise InputError(f"the folder {path.parent} is not there. Make it first", path)
+    def __init__(self, path: Path, partial: Path, opened: ExitStack) -> None:
         self._path = path
-        self._partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+        self._partial = partial
+        self._opened = opened
         self._files: dict[str, IO[bytes]] = {}
         self._ids: dict[str, SeenIds] = {}
         self._texts: dict[str, SeenIds] = {}
         self.counts: dict[str, int] = {}
 
-    def __enter__(self) -> Self:
-        self._partial.mkdir()
-        return self
+    def add_table(self, name: str, path: Path) -> None:
+        """Write the texts of a table to one of the files."""
+        for number, document in enumerate(read_text_table(path), start=1):
+            try:
+                self._add(name, document.id, document.full_text)
+            except InputError as error:
+                raise InputError(f"text {number}: {error.why}", path) from error
 
-    def add(self, name: str, key: str, text: str) -> None:
-        """Write a text to one of the files, unless it is there."""
+    def add_row(self, row: Row, path: Path, number: int) -> None:
+        """Write the texts of a row, which is an example of that number, and that its positive is relevant."""
+        try:
+            if row.query is not None:
+                self._add(_SIDES["queries"], row.example.query_id, row.query)
+            for key, text in zip(row.example.document_ids, row.documents or (), strict=False):
+                self._add(_SIDES["documents"], key, text)
+            self._judge(row.example)
+        except InputError as error:
+            raise InputError(f"example {number}: {error.why}", path) from error
+
+    def _open(self, name: str) -> IO[bytes]:
         if name not in self._files:
-            self._files[name] = (self._partial / name).open("wb")
+            file = self._partial / name
+            file.parent.mkdir(exist_ok=True)
+            self._files[name] = self._opened.enter_context(file.open("wb"))
             self._ids[name], self._texts[name], self.counts[name] = SeenIds(), SeenIds(), 0
+        return self._files[name]
+
+    def _judge(self, example: Example) -> None:
+        file = self._open(_JUDGEMENTS)
+        place = self.counts[_JUDGEMENTS] + 1
+        if self._ids[_JUDGEMENTS].add(f"{example.query_id}\n{example.positive}", place) != place:
+            return
+        self.counts[_JUDGEMENTS] = place
+        heading = "query-id\tcorpus-id\tscore\n" if place == 1 else ""
+        file.write(f"{heading}{require_id(example.query_id)}\t{require_id(example.positive)}\t1\n".encode())
+
+    def _add(self, name: str, key: str, text: str) -> None:
+        """Write a text to one of the files, unless it is there."""
+        file = self._open(name)
         place = self.counts[name] + 1
         is_new = self._ids[name].add(key, place) == place
         if not is_new:
@@ -175,24 +229,20 @@ class _TextsFolder:
         self.counts[name] = place
         title = {"title": ""} if name == _SIDES["documents"] else {}
         try:
-            self._files[name].write(orjson.dumps({"_id": key, **title, "text": text}) + b"\n")
+            file.write(orjson.dumps({"_id": key, **title, "text": text}) + b"\n")
         except orjson.JSONEncodeError as error:
             raise InputError(f"the text of {key!r} cannot be written: {error}") from error
 
-    def add_row(self, row: Row) -> None:
-        """Write the texts of a row."""
-        if row.query is not None:
-            self.add(_SIDES["queries"], row.example.query_id, row.query)
-        for key, text in zip(row.example.document_ids, row.documents or (), strict=False):
-            self.add(_SIDES["documents"], key, text)
+    def publish(self, source: Path) -> None:
+        """Give the folder its name.
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for file in self._files.values():
-            file.close()
-        try:
-            if error is None:
-                durable.publish_folder(self._partial, self._path)
-        finally:
-            shutil.rmtree(self._partial, ignore_errors=True)
+        Raises:
+            ConfigError: if it holds no document's text, so that it is no collection.
+        """
+        if _SIDES["documents"] not in self.counts:
+            raise ConfigError(
+                f"{source} holds no texts of documents: leave --texts (texts=) away, or put a table `corpus` beside it "
+                f"and convert the folder of both."
+            )
+        self._opened.close()
+        durable.publish_folder(self._partial, self._path)

@@ -7,7 +7,18 @@ from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Any
 
-from everglade.distill.formats.rows import Notes, Options, Row, as_id, as_list, as_number, each_row, positive_rows
+from everglade.distill.formats.rows import (
+    MARGINS,
+    Notes,
+    Options,
+    Row,
+    as_id,
+    as_list,
+    as_number,
+    each_row,
+    margins_as_scores,
+    positive_rows,
+)
 from everglade.distill.values import Example
 from everglade.errors import InputError
 
@@ -18,7 +29,8 @@ def read_hard_negatives(path: Path, options: Options, notes: Notes) -> Iterator[
     """Read `msmarco-hard-negatives.jsonl.gz`: {"qid", "pos": [ids], "neg": {system: [ids, best first]}}.
 
     The negatives of the systems that are asked for (all, if none is) are taken in turns: the best of each, the second
-    of each, and so on; each once, and none that is a positive.
+    of each, and so on; each once, and none that is a positive. A Parquet table has every system in each row, and null
+    where there is none.
 
     Raises:
         InputError: naming file and line, if a line has another shape; or if no line has a system that is asked for.
@@ -28,9 +40,9 @@ def read_hard_negatives(path: Path, options: Options, notes: Notes) -> Iterator[
     def parse(row: dict[str, Any]) -> list[Row]:
         if row.keys() != {"qid", "pos", "neg"} or not isinstance(row["neg"], dict):
             raise InputError(f"expected qid, pos and neg (an object), found {sorted(row)}")
-        seen.update(row["neg"])
+        seen.update(system for system, ids in row["neg"].items() if ids is not None)
         chosen = options.systems or tuple(row["neg"])
-        lists = [as_list(row["neg"].get(system, []), f"neg[{system!r}]") for system in chosen]
+        lists = [as_list(row["neg"].get(system) or [], f"neg[{system!r}]") for system in chosen]
         in_turns = chain.from_iterable(zip_longest(*lists))
         negatives = (as_id(one, "a negative") for one in in_turns if one is not None)
         positives = [as_id(one, "a positive") for one in as_list(row["pos"], "pos")]
@@ -57,8 +69,8 @@ def read_id_triplets(path: Path, options: Options, notes: Notes) -> Iterator[Row
         query_id, *ids = (as_id(row[name], name) for name in ("query_id", "positive_id", "negative_id"))
         scores = None
         if "score" in row:
-            notes.assume("score is the margin, teacher(positive) - teacher(negative): kept as the scores 0 and -margin")
-            scores = (0.0, 0.0 - as_number(row["score"], "score"))
+            notes.assume(MARGINS)
+            scores = tuple(margins_as_scores([as_number(row["score"], "score")]))
         return Row(Example(query_id, tuple(ids), scores))
 
     return each_row(path, parse)

@@ -20,6 +20,7 @@ from everglade.texts.lines import read_lines, require_file
 from everglade.texts.values import Qrels, require_id
 
 __all__ = [
+    "MARGINS",
     "Notes",
     "Options",
     "Row",
@@ -30,6 +31,7 @@ __all__ = [
     "column_names",
     "document_key",
     "each_row",
+    "margins_as_scores",
     "positive_rows",
     "query_key",
     "scored_rows",
@@ -37,8 +39,12 @@ __all__ = [
 ]
 
 T = TypeVar("T")
-_BATCH_ROWS = 4096
+_PARQUET_ROWS = 64
+_ARROW_ROWS, _ARROW_BYTES = 4096, 2**20
 _TABLES = {".parquet", ".arrow"}
+
+
+MARGINS = "labels are margins, teacher(positive) - teacher(negative): kept as the scores 0 and -margin"
 
 
 class Row(NamedTuple):
@@ -73,6 +79,9 @@ class Notes:
 
 def each_row(path: Path, parse: Callable[[dict[str, Any]], T]) -> Iterator[T]:
     """Give what `parse` makes of each row of a file of JSON lines, Parquet or Arrow, or of a folder of such shards.
+
+    At once a line is in memory, 64 rows of Parquet (beside what pyarrow unpacks of it), or so many of Arrow as are
+    some 1 MiB there, at most 4,096: texts that Parquet packs well may be a thousand times as long as the file.
 
     Raises:
         InputError: naming file and line or row, where `parse` raises one; or if a file is damaged.
@@ -127,18 +136,25 @@ def _batches(path: Path) -> Iterator[Any]:
 
     if path.suffix == ".parquet":
         with pyarrow.parquet.ParquetFile(path, memory_map=True) as table:
-            yield from table.iter_batches(_BATCH_ROWS)
+            yield from table.iter_batches(_PARQUET_ROWS)
         return
     with pa.memory_map(str(path)) as file:
         try:
             reader = pa.ipc.open_file(file)
         except pa.ArrowInvalid:
             file.seek(0)
-            yield from pa.ipc.open_stream(file)
+            for batch in pa.ipc.open_stream(file):
+                yield from _slices(batch)
         else:
             for place in range(reader.num_record_batches):
-                batch = reader.get_batch(place)
-                yield from (batch.slice(start, _BATCH_ROWS) for start in range(0, len(batch), _BATCH_ROWS))
+                yield from _slices(reader.get_batch(place))
+
+
+def _slices(batch: Any) -> Iterator[Any]:  # noqa: ANN401 - pyarrow is imported where it is needed
+    # The size of the buffers and not `nbytes`, which looks into offsets before anything has checked them.
+    n_bytes = max(1, batch.get_total_buffer_size())
+    rows = min(_ARROW_ROWS, max(1, _ARROW_BYTES * len(batch) // n_bytes))
+    return (batch.slice(start, rows) for start in range(0, len(batch), rows))
 
 
 def _as_object(value: object) -> dict[str, Any]:
@@ -194,6 +210,11 @@ def as_list(value: object, name: str) -> list[Any]:
     return found
 
 
+def margins_as_scores(margins: Iterable[float]) -> list[float]:
+    """Give scores with these margins between the positive and each negative: 0 and -margin."""
+    return [0.0, *(0.0 - margin for margin in margins)]  # and not -margin: a margin of 0 would give -0.0
+
+
 def query_key(text: str) -> str:
     """Give the id of a query that has none: a hash of its text, so that equal texts have one id wherever they come."""
     return "q" + _hash(text)
@@ -238,7 +259,7 @@ def scored_rows(
     Documents judged relevant are no negatives. What cannot become an example is noted.
     """
     positives = sorted((one for one in relevant if relevant[one] > 0), key=lambda one: (-relevant[one], one))
-    others = [one for one in scores if relevant.get(one, 0) <= 0][: options.negatives]
+    others = [one for one in scores if relevant.get(one, 0) <= 0]
     if not positives:
         notes.left_out["queries without a relevant document"] += 1
     elif not others:
@@ -248,7 +269,7 @@ def scored_rows(
             if positive not in scores:
                 notes.left_out["relevant documents without a score"] += 1
                 continue
-            ids = (positive, *others)
+            ids = (positive, *others[: options.negatives])
             yield Row(Example(query_id, ids, tuple(scores[one] for one in ids)))
 
 

@@ -2,8 +2,8 @@
 
 Python's unpickler builds whatever the file says, and even with every class refused it can be made to build enormous
 values. So here the opcodes are read one by one, and only those that such a dictionary is written with are known: dicts,
-ints and floats. Any other ends the reading. A query is given as soon as it is complete, so that memory holds one query
-whatever the file holds.
+ints and floats. Any other ends the reading. A query is given as soon as it is complete, so that memory holds one query,
+and 24 to 48 bytes for each query id that was met, to see one that comes twice.
 """
 
 from __future__ import annotations
@@ -53,8 +53,9 @@ def read_score_pickle(path: Path, options: Options, notes: Notes) -> Iterator[Ro
                 query_id = str(query)
                 if (first := seen.add(query_id, number)) != number:
                     raise InputError(f"the query {query_id} comes twice, as number {first} and {number}")
-                by_id = {str(document): score for document, score in scores.items()}
-                yield from scored_rows(query_id, by_id, qrels.get(query_id, {}), options, notes)
+                judged = qrels.get(query_id, {})
+                by_id = {str(document): score for document, score in scores.items()} if judged else {}
+                yield from scored_rows(query_id, by_id, judged, options, notes)
     except InputError as error:
         raise InputError(error.why, path) if error.path is None else error from error
 
@@ -146,7 +147,7 @@ class _Reading:
         if not self._begun:
             self._begun = True
             return
-        if self._key is None or self._inner_marked:
+        if self._key is None or self._inner_marked or (self._scores is not None and not self._marked):
             raise self._error("a dict that is not the scores of a query")
         yield from self._complete()
         self._query, self._scores, self._key = self._key, {}, None

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +9,7 @@ from everglade.distill.formats.rows import Notes, Options, Row, text_row
 from everglade.distill.values import Example
 from everglade.errors import InputError
 from everglade.texts.lines import decode, read_lines, require_file
+from everglade.texts.runs import parse_decimal
 from everglade.texts.values import require_id
 
 __all__ = [
@@ -22,7 +21,6 @@ __all__ = [
     "read_vienna_texts",
 ]
 
-_DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _NAVER, _VIENNA, _BARE = (0, 1, 2, 3, 4), (2, 3, 4, 0, 1), (0, 1, 2)
 """The columns of query, positive and negative, and of the two scores if there are any."""
 
@@ -108,7 +106,7 @@ def _split(line: bytes | bytearray, order: tuple[int, ...]) -> list[str]:
 def _as_scores(cells: list[str]) -> tuple[float, ...] | None:
     if not cells:
         return None
-    for cell in cells:
-        if not _DECIMAL.fullmatch(cell) or not math.isfinite(float(cell)):
-            raise InputError(f"the score {cell[:80]!r} is not a finite decimal number. Is it another format?")
-    return tuple(map(float, cells))
+    try:
+        return tuple(map(parse_decimal, cells))
+    except InputError as error:
+        raise InputError(f"{error.why}. Is it another format?") from error

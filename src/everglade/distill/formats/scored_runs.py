@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from everglade.distill.formats.rows import Notes, Options, Row, scored_rows
 from everglade.errors import InputError
 from everglade.texts.lines import decode, read_lines, require_file, split_words
+from everglade.texts.runs import parse_decimal
 from everglade.texts.seen import SeenIds
 from everglade.texts.values import require_id
 
 __all__ = ["read_scored_run"]
-
-_DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 
 def read_scored_run(path: Path, options: Options, notes: Notes) -> Iterator[Row]:
@@ -35,8 +32,7 @@ def read_scored_run(path: Path, options: Options, notes: Notes) -> Iterator[Row]
         cells = split_words(decode(line))
         if len(cells) != 6:
             raise InputError(f"found {len(cells)} columns, expected 6: query Q0 document rank score tag")
-        if not _DECIMAL.fullmatch(cells[4]) or not math.isfinite(float(cells[4])):
-            raise InputError(f"the score {cells[4][:80]!r} is not a finite decimal number")
+        score = parse_decimal(cells[4])
         done = None
         if cells[0] != query_id:
             if (first := seen.add(require_id(cells[0]), number)) != number:
@@ -44,7 +40,7 @@ def read_scored_run(path: Path, options: Options, notes: Notes) -> Iterator[Row]
             done, query_id, scores = (query_id, scores), cells[0], {}
         if require_id(cells[2]) in scores:
             raise InputError(f"the document {cells[2]!r} stands twice for the query {query_id!r}. Remove one")
-        scores[cells[2]] = float(cells[4])
+        scores[cells[2]] = score
         return done
 
     for done in read_lines(require_file(path), parse, None):

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from everglade.distill.examples import read_examples, require_pyarrow
+from everglade.distill.example_lines import parse_lines
+from everglade.distill.examples import is_table, read_examples, require_pyarrow
 from everglade.distill.formats.columns import QUERY_NAMES, read_columns
 from everglade.distill.formats.msmarco import read_hard_negatives, read_id_triplets
 from everglade.distill.formats.pylate import read_pylate
@@ -22,6 +23,7 @@ from everglade.distill.formats.scored_lines import (
 )
 from everglade.distill.formats.scored_runs import read_scored_run
 from everglade.distill.formats.tevatron import read_tevatron_1, read_tevatron_2
+from everglade.distill.values import Example
 from everglade.errors import ConfigError, InputError
 
 __all__ = ["FORMATS", "Source", "find_format", "read_source"]
@@ -31,10 +33,16 @@ class _Format(NamedTuple):
     read: Callable[[Path, Options, Notes], Iterator[Row]]
     shape: str
     needs_qrels: bool = False
+    is_tsv: bool = False
 
 
 def _read_own(path: Path, options: Options, notes: Notes) -> Iterator[Row]:
-    return map(Row, read_examples(path))
+    if path.is_dir() or path.suffix == ".parquet" or (path.suffix == ".arrow" and not is_table(path)):
+        raise InputError("neither JSON lines nor an Arrow file, Everglade's own forms. Say which format it has", path)
+    stop = None if options.negatives is None else 1 + options.negatives
+    for example in read_examples(path) if is_table(path) else parse_lines(path):
+        scores = None if example.scores is None else example.scores[:stop]
+        yield Row(Example(example.query_id, example.document_ids[:stop], scores))
 
 
 FORMATS: dict[str, _Format] = {
@@ -49,12 +57,12 @@ FORMATS: dict[str, _Format] = {
     "tevatron-2": _Format(read_tevatron_2, "query_id, query_text, positive_document_ids, negative_document_ids"),
     "pylate": _Format(read_pylate, "query_id, document_ids, scores with lists of one length"),
     "trec": _Format(read_scored_run, "a TREC run with a teacher's scores", needs_qrels=True),
-    "naver-ids": _Format(read_naver_ids, "TSV: query, positive, negative, two scores; ids"),
-    "naver-texts": _Format(read_naver_texts, "TSV: query, positive, negative, two scores; texts"),
-    "vienna-ids": _Format(read_vienna_ids, "TSV: two scores, query, positive, negative; ids"),
-    "vienna-texts": _Format(read_vienna_texts, "TSV: two scores, query, positive, negative; texts"),
-    "triples-ids": _Format(read_id_lines, "TSV: query, positive, negative; ids"),
-    "triples-texts": _Format(read_text_lines, "TSV: query, positive, negative; texts"),
+    "naver-ids": _Format(read_naver_ids, "TSV: query, positive, negative, two scores; ids", is_tsv=True),
+    "naver-texts": _Format(read_naver_texts, "TSV: query, positive, negative, two scores; texts", is_tsv=True),
+    "vienna-ids": _Format(read_vienna_ids, "TSV: two scores, query, positive, negative; ids", is_tsv=True),
+    "vienna-texts": _Format(read_vienna_texts, "TSV: two scores, query, positive, negative; texts", is_tsv=True),
+    "triples-ids": _Format(read_id_lines, "TSV: query, positive, negative; ids", is_tsv=True),
+    "triples-texts": _Format(read_text_lines, "TSV: query, positive, negative; texts", is_tsv=True),
 }
 """Every format by name."""
 
@@ -119,7 +127,7 @@ def find_format(path: Path) -> str:
     if suffix in _BY_SUFFIX:
         return _BY_SUFFIX[suffix]
     if suffix in {".tsv", ".txt", ".csv"}:
-        named = ", ".join(name for name, known in FORMATS.items() if known.shape.startswith("TSV"))
+        named = ", ".join(name for name, known in FORMATS.items() if known.is_tsv)
         raise InputError(f"columns without names may be any of {named}. Say which with --format (format=)", path)
     names = set(column_names(path))
     for name, columns in _BY_COLUMNS:
@@ -134,16 +142,26 @@ def find_format(path: Path) -> str:
 
 def _own_or_pylate(path: Path, names: set[str]) -> str:
     """Tell apart two formats with the same columns: in Everglade's the positive is first, in PyLate's anywhere."""
+    if path.is_dir() or path.suffix in {".parquet", ".arrow"}:
+        if path.suffix == ".arrow" and _is_own_table(path):
+            return "everglade"
+        if "scores" in names:
+            return "pylate"
+        raise InputError(
+            "the columns are query_id and document_ids without scores, so nothing says which document is the positive. "
+            "Add scores, or write JSON lines with the positive first",
+            path,
+        )
     if names == {"query_id", "document_ids"}:
         return "everglade"
-    if path.is_dir() or path.suffix == ".parquet":
-        return "pylate"
-    if path.suffix == ".arrow":
-        from everglade.distill.arrow_file import is_of_kind
-
-        return "everglade" if is_of_kind(path, "examples") else "pylate"
     raise InputError(
         "the columns are those of everglade, where the positive comes first, and of pylate, where it has the highest "
         "score. Say which with --format (format=)",
         path,
     )
+
+
+def _is_own_table(path: Path) -> bool:
+    from everglade.distill.arrow_file import is_of_kind
+
+    return path.is_file() and is_of_kind(path, "examples")
