@@ -105,6 +105,12 @@ def test_a_file_that_is_no_toml_is_refused(tmp_path, content):
         {"max_density": 0.0},
         {"min_vocabulary": -0.1},
         {"gradient_checkpointing": 1},
+        {"min_vocabulary": 1.0},
+        {"batch_size": 1, "negatives_per_query": 0},
+        {"seed": 2**63},
+        {"temperature": 2.0, "loss": "0.5 margin_mse"},
+        {"threshold_q": 31, "target_query_terms": 30.0},
+        {"threshold_d": 150, "target_doc_terms": 100.0},
     ],
 )
 def test_what_is_out_of_range_is_named(wrong):
@@ -121,6 +127,16 @@ def test_a_side_has_one_way_to_weigh_its_penalty():
     assert not TrainConfig().has_target
     assert TrainConfig(loss="kl + 0.05 margin_mse").needs_teacher
     assert not TrainConfig(loss="infonce + pairwise_nll").needs_teacher
+
+
+def test_a_lambda_of_zero_is_not_one_that_is_missing():
+    assert TrainConfig(lambda_q=0.0).lambdas == (0.0, 1e-4)
+    assert TrainConfig(lambda_d=0.0).lambdas == (3e-4, 0.0)
+
+
+def test_what_is_just_in_range_is_taken():
+    TrainConfig(batch_size=1, negatives_per_query=1, seed=2**63 - 1, min_vocabulary=0.99)
+    TrainConfig(loss="kl + 0.05 margin_mse", temperature=2.0, threshold_d=100, target_doc_terms=100.0)
 
 
 def test_all_problems_are_told_at_once():

@@ -9,6 +9,7 @@ import torch
 from everglade import evaluate
 from everglade.distill.examples import Example, TrainingSet
 from everglade.errors import CheckpointError, ConfigError, InputError
+from everglade.model.settings import SpladeSettings
 from everglade.model.splade import Splade
 from everglade.train import checkpoint
 from everglade.train.config import TrainConfig
@@ -227,6 +228,50 @@ def test_a_checkpoint_of_another_run_is_refused(tiny_folder, toy, tmp_path):
         train(short, Splade.load(tiny_folder), training_set, tmp_path)
 
 
+STATIC = {"query_encoder": "static"}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        ({}, {"pooling": "sum"}, "pooling was 'max' and is now 'sum'"),
+        ({}, {"activation": "log1p_relu"}, "activation was 'relu' and is now 'log1p_relu'"),
+        ({}, {"document_prefix": "tell1 "}, "document_prefix was '' and is now 'tell1 '"),
+        (STATIC, {**STATIC, "freeze_documents": True}, "freeze_documents was False and is now True"),
+        (STATIC, {"query_encoder": "binary"}, "query_kind was 'static' and is now 'binary'"),
+    ],
+)
+def test_a_checkpoint_of_a_model_with_other_settings_is_refused(tiny_folder, toy, tmp_path, before, after, said):
+    short = replace(TEN, steps=1)
+    train(short, Splade.load(tiny_folder, **before), toy[0], tmp_path)
+    with pytest.raises(CheckpointError, match=said):
+        train(short, Splade.load(tiny_folder, **after), toy[0], tmp_path)
+
+
+def test_a_checkpoint_with_other_parameters_frozen_is_refused(tiny_folder, toy, tmp_path):
+    short, other = replace(TEN, steps=1), Splade.load(tiny_folder)
+    train(short, Splade.load(tiny_folder), toy[0], tmp_path)
+    other.mlm.cls.predictions.bias.requires_grad_(False)
+    with pytest.raises(CheckpointError, match="other parameters frozen: .*bias, the first of 1"):
+        train(short, other, toy[0], tmp_path)
+
+
+def test_a_checkpoint_with_another_validation_set_is_refused(tiny_folder, toy, validation, tmp_path):
+    short = replace(TEN, steps=1)
+    train(short, Splade.load(tiny_folder), toy[0], tmp_path, validation)
+    words = [validation.queries[0]._replace(text="ask1"), *validation.queries[1:]]
+    for changed in (
+        None,
+        replace(validation, depth=5),
+        replace(validation, documents=validation.documents[1:]),
+        replace(validation, queries=words),
+        replace(validation, qrels={**validation.qrels, "v00": {"d00": 2}}),
+    ):
+        with pytest.raises(CheckpointError, match="another validation set"):
+            train(short, Splade.load(tiny_folder), toy[0], tmp_path, changed)
+    train(short, Splade.load(tiny_folder), toy[0], tmp_path, validation)
+
+
 def test_another_version_of_torch_is_told(tiny_folder, toy, tmp_path, monkeypatch):
     short = replace(TEN, steps=3)
     with monkeypatch.context() as patch:
@@ -257,6 +302,52 @@ def test_a_loss_that_is_no_number_stops_before_the_weights_are_spoilt(tiny, toy,
     with pytest.raises(ConfigError, match="the loss is inf at step 1"):
         train(replace(TEN, loss="margin_mse"), tiny, training_set, tmp_path)
     assert checkpoint.weights_sha256(tiny) == before
+
+
+def test_a_gradient_that_is_no_number_stops_before_the_weights_are_spoilt(tiny, toy, tmp_path):
+    tiny.mlm.cls.predictions.bias.register_hook(lambda gradient: gradient * float("inf"))
+    before = checkpoint.weights_sha256(tiny)
+    with pytest.raises(ConfigError, match="the norm of the gradient is (nan|inf) at step 1"):
+        train(TEN, tiny, toy[0], tmp_path)
+    assert checkpoint.weights_sha256(tiny) == before
+    assert checkpoint.latest_checkpoint(tmp_path / "checkpoints") is None
+
+
+def test_an_echo_needs_positions_for_both_readings(tiny, toy, tmp_path):
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    mlm = LlamaForCausalLM(LlamaConfig(vocab_size=tiny.n_terms, max_position_embeddings=16, **sizes))
+    model = Splade(mlm, tiny.tokenizer, SpladeSettings(8, 8, reading="echo"), name="echo")
+    with pytest.raises(ConfigError, match="max_document_length is 12, which an echo takes twice"):
+        train(TEN, model, toy[0], tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("settings", "changes", "said"),
+    [
+        ({"target_doc_terms": 9.0}, {**STATIC, "freeze_documents": True}, "nothing that encodes document texts"),
+        ({"start_terms": 9}, {**STATIC, "freeze_documents": True}, "nothing that encodes document texts"),
+        ({"target_query_terms": 9.0}, {"query_encoder": "binary"}, "nothing that encodes query texts"),
+        ({"target_flops": 1.0}, {"query_encoder": "binary"}, "nothing that encodes query texts"),
+        ({"target_doc_terms": 9.0}, {"max_document_terms": 6}, "target_doc_terms is 9, but the model keeps 6 terms"),
+        ({"target_query_terms": 9.0}, {"max_query_terms": 6}, "target_query_terms is 9, but the model keeps 6 terms"),
+        ({"target_doc_terms": 500.0}, {}, "the vocabulary of .* has 53 terms"),
+        ({"start_terms": 53}, {}, "the vocabulary of .* has 53 terms"),
+    ],
+)
+def test_what_no_training_can_reach_is_refused(tiny_folder, toy, tmp_path, settings, changes, said):
+    config = replace(TEN, steps=60, lambda_q=None, lambda_d=None, **settings)
+    with pytest.raises(ConfigError, match=said):
+        train(config, Splade.load(tiny_folder, **changes), toy[0], tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_unknown_measure_is_refused_before_anything_is_done(tiny, toy, validation, tmp_path):
+    with pytest.raises(ConfigError, match="the measure 'RR10' is not known"):
+        train(replace(TEN, validation_measure="RR10"), tiny, toy[0], tmp_path, validation)
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_the_loss_needs_must_be_there(tiny, toy, tmp_path):
@@ -394,6 +485,8 @@ def test_the_query_encoder_may_have_a_learning_rate_of_its_own(tiny):
 
     tiny.query_encoder = torch.nn.Linear(3, 3)
     groups = _groups(TrainConfig(learning_rate=1e-3, query_learning_rate=1e-2), tiny)
+    with pytest.raises(ConfigError, match="query_learning_rate is given, but no query encoder of its own is trained"):
+        _groups(TrainConfig(query_learning_rate=1e-2), Splade(tiny.mlm, tiny.tokenizer, tiny.settings))
     scales = {id(p): (group["scale"], group["weight_decay"]) for group in groups for p in group["params"]}
     assert scales[id(tiny.query_encoder.weight)] == (10.0, 0.01)
     assert scales[id(tiny.query_encoder.bias)] == (10.0, 0.0)

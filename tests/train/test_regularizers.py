@@ -103,3 +103,12 @@ def test_each_side_has_its_own_penalty():
     assert penalties.of_queries(vectors).item() == 3.0
     assert penalties.of_documents(vectors, vectors[:0]).item() == 0.75
     assert penalties.of_documents(vectors, vectors[1:]).item() == (0.75 + 3.0) / 2
+
+
+def test_after_a_hundred_batches_the_running_frequency_forgets_the_oldest():
+    """The mean of all 102 would be 2 / 102; of an exponential mean with weight 1 / 100 it is 1 - 0.99^2."""
+    penalties = Penalties(TrainConfig(regularizer_d="df_flops"), 3)
+    for batch in range(102):
+        vectors = torch.full((2, 3), float(batch >= 100))
+        penalties.observe(vectors, vectors)
+    assert penalties.tensors()["document_shares"].tolist() == pytest.approx([1 - 0.99**2] * 3, rel=1e-12)

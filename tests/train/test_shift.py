@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from everglade.errors import ConfigError
 from everglade.model.splade import Splade
 from everglade.train.config import TrainConfig
 from everglade.train.loop import train
@@ -59,6 +60,14 @@ def test_the_shift_makes_vectors_start_with_so_many_terms(dense, toy, terms):
     dense.settings = replace(dense.settings, logit_shift=500.0)
     calibrate_shift(dense, texts, terms)
     assert dense.settings.logit_shift == pytest.approx(found, rel=0.1)
+
+
+@pytest.mark.parametrize("limit", [{"max_document_terms": 6}, {"position_terms": 1}])
+def test_a_number_of_terms_that_no_shift_gives_is_refused(dense, toy, limit):
+    dense.settings = before = replace(dense.settings, **limit)
+    with pytest.raises(ConfigError, match=rf"start_terms is 40, .* gives .* terms .*{next(iter(limit))}"):
+        calibrate_shift(dense, sample_texts(toy[0]), 40)
+    assert dense.settings == before
 
 
 def test_training_calibrates_and_saves_the_shift(dense, toy, tmp_path):

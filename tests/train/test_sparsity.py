@@ -18,7 +18,7 @@ def watch(config, n_terms, activities, used=None):
     for step, activity in enumerate(activities, start=1):
         vectors = torch.zeros(2, n_terms)
         vectors[0, : n_terms if used is None else used] = 1.0
-        alarms.observe(vectors, vectors[1:])
+        alarms.observe(vectors, vectors[:1])
         alarms.check(step, activity)
     return alarms
 
@@ -47,11 +47,51 @@ def test_flops_of_a_batch_is_the_metric_of_the_pairs_that_do_not_belong_together
 
 def test_empty_vectors_stop_a_run_after_some_logs_in_a_row_with_advice():
     config = TrainConfig(steps=9, collapse_patience=3)
-    assert watch(config, 50, [DEAD, DEAD, HEALTHY, DEAD, DEAD]).state()["empty"] == 2
+    assert watch(config, 50, [DEAD, DEAD, HEALTHY, DEAD, DEAD]).state()["empty document"] == 2
     with pytest.raises(ConfigError, match=r"every document vector was empty at 3 log steps.*a tenth of lambda_d"):
         watch(config, 50, [HEALTHY, DEAD, DEAD, DEAD])
     with pytest.raises(ConfigError, match=r"every query vector.*lambda_q"):
         watch(TrainConfig(steps=9, collapse_patience=1), 50, [Activity(0.0, 9.0, 1.0, 0.0, 0.0)])
+
+
+SILENT = Activity(0.0, 9.0, 1.0, 0.0, 0.0)
+
+
+def test_sides_that_are_wrong_in_turn_do_not_add_up():
+    config = TrainConfig(steps=9, lambda_ramp_steps=0, collapse_patience=2)
+    watch(config, 50, [DEAD, SILENT] * 4)
+    watch(config, 50, [Activity(30.0, 9.0, 0.0, 0.0, 1.0), Activity(9.0, 30.0, 0.0, 0.0, 1.0)] * 4)
+
+
+@pytest.mark.parametrize(
+    ("settings", "activity", "said", "unsaid"),
+    [
+        ({"target_doc_terms": 9.0}, DEAD, "a larger target_doc_terms", "lambda_d"),
+        ({"target_flops": 1.0}, SILENT, "a larger target_flops", "lambda_q"),
+        ({"lambda_q": 0.0}, SILENT, "with a smaller learning_rate", "lambda_q"),
+        ({"lambda_schedule": "x.json"}, DEAD, "another lambda_schedule", "lambda_d"),
+        ({"target_doc_terms": 9.0}, Activity(3.0, 30.0, 0.0, 0.0, 1.0), "a longer lambda_ramp_steps", "lambda_d"),
+        ({"lambda_d": 0.0}, Activity(3.0, 30.0, 0.0, 0.0, 1.0), "a lambda_d above 0", "ten times"),
+    ],
+)
+def test_the_advice_can_be_followed(settings, activity, said, unsaid):
+    """No setting is named that the configuration refuses beside the others, or that does nothing here."""
+    config = TrainConfig(steps=90, lambda_ramp_steps=20, collapse_patience=1, **settings)
+    alarms = Alarms(config, 50)
+    alarms.observe(torch.ones(1, 50), torch.ones(1, 50))
+    with pytest.raises(ConfigError, match=said) as caught:
+        alarms.check(21, activity)
+    assert unsaid not in str(caught.value)
+
+
+def test_vectors_that_never_had_a_term_need_another_start():
+    config = TrainConfig(steps=9, lambda_q=0.0, collapse_patience=2)
+    alarms, resumed = Alarms(config, 50), Alarms(config, 50)
+    alarms.observe(torch.zeros(2, 50), torch.ones(2, 50))
+    alarms.check(1, SILENT)
+    resumed.load(alarms.tensors(), alarms.state())
+    with pytest.raises(ConfigError, match=r"every query vector .* with start_terms"):
+        resumed.check(2, SILENT)
 
 
 def test_dense_vectors_stop_a_run_only_after_the_ramp():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -15,9 +16,17 @@ if TYPE_CHECKING:
     from everglade.errors import EvergladeError
     from everglade.progress import Progress
 
-__all__ = ["print_error", "print_fields", "print_json", "print_table", "show_progress"]
+__all__ = ["print_error", "print_fields", "print_json", "print_table", "show_progress", "speaks"]
 
 SECONDS_BETWEEN_LOG_LINES = 10.0
+
+
+def speaks(rank: str = "RANK") -> bool:
+    """Say whether this process is to speak: of several that torchrun or accelerate launch started, the first one.
+
+    `rank` is the variable that counts them: "RANK" over all machines, "LOCAL_RANK" on each.
+    """
+    return os.environ.get(rank, "0") == "0"
 
 
 def print_json(value: Any) -> None:  # noqa: ANN401 - any JSON value
@@ -26,7 +35,9 @@ def print_json(value: Any) -> None:  # noqa: ANN401 - any JSON value
 
 
 def print_error(error: EvergladeError, *, as_json: bool) -> None:
-    """Print one clear error on stderr."""
+    """Print one clear error on stderr: one on each machine, because a file may be missing on one alone."""
+    if not speaks("LOCAL_RANK"):
+        return
     if as_json:
         print(json.dumps({"error": {"type": type(error).__name__, "reason": str(error)}}), file=sys.stderr)
     else:
@@ -58,7 +69,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, text_c
 @contextmanager
 def show_progress(what: str, *, quiet: bool = False) -> Iterator[Callable[[Progress], None]]:
     """Give a callable that shows progress on stderr: a bar on a terminal, a line now and then elsewhere."""
-    if quiet:
+    if quiet or not speaks():
         yield lambda progress: None
     elif sys.stderr.isatty():
         with _bar(what) as update:

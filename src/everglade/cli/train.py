@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from everglade.cli.options import AsJson, Quiet, Threads, limit_threads
-from everglade.cli.output import print_fields, print_json, show_progress
+from everglade.cli.output import print_fields, print_json, show_progress, speaks
 from everglade.cli.sources import choose_split
 from everglade.errors import ConfigError
 
@@ -43,8 +44,11 @@ def train(
     depth: Annotated[int, typer.Option(min=1, help="Negatives are drawn from the first so many hits.")] = 50,
     hold_out: Annotated[float, typer.Option(min=0, max=0.9, help="Share of the queries kept for validation.")] = 0.1,
     validate_in: Annotated[
-        float, typer.Option(min=0, max=1, help="Share of the documents searched in validation, beside the judged.")
-    ] = 1.0,
+        float | None,
+        typer.Option(
+            min=0, max=1, help="Share of the documents searched in validation, beside the judged; all, if not given."
+        ),
+    ] = None,
     texts: Annotated[
         Path | None, typer.Option(help="Keep the texts mapped in this folder, for collections larger than memory.")
     ] = None,
@@ -80,20 +84,19 @@ def train(
     from everglade.train.machine import leave_processes
 
     settings = _read_settings(config, setting or [])
+    _check_early(settings, hold_out, validate_in, texts)
     limit_threads(threads)
     source = open_collection(collection)
-    start = _load_start(model, query_encoder, freeze_documents, reading, lora_rank)
+    start = _load_start(model, query_encoder, freeze_documents, reading, lora_rank, settings.seed)
     split = choose_split(source, split)
     qrels, held = _split_queries(source, split, settings.seed, hold_out)
-    training_set = _read_training_set(
-        source, split, _find_examples(source, qrels, split, settings, examples, negatives, depth), texts
-    )
-    validation = _choose_validation(source, split, held, validate_in, settings.seed)
+    found = _find_examples(source, qrels, split, settings, examples, negatives, depth, quiet=quiet)
+    training_set = _read_training_set(source, split, found, texts)
+    validation = _choose_validation(source, split, held, 1.0 if validate_in is None else validate_in, settings.seed)
     # Under torchrun or accelerate launch every process does the same; one of them speaks.
-    speaks = os.environ.get("RANK", "0") == "0"
-    with show_progress("training", quiet=quiet or not speaks) as progress:
+    with show_progress("training", quiet=quiet) as progress:
         result = train_model(settings, start, training_set, out, validation, resume=not fresh, progress=progress)
-    found = {
+    report = {
         "examples": len(training_set.examples),
         "final": str(result.final),
         "best": None if result.best is None else str(result.best),
@@ -102,13 +105,13 @@ def train(
         "step of the best": result.best_step,
         "log": str(result.log),
     }
-    if speaks:
-        print_json(found) if as_json else print_fields(found)
+    if speaks():
+        print_json(report) if as_json else print_fields(report)
     leave_processes()
 
 
 def _load_start(
-    path: str, query_encoder: str | None, freeze_documents: bool, reading: str | None, lora_rank: int
+    path: str, query_encoder: str | None, freeze_documents: bool, reading: str | None, lora_rank: int, seed: int
 ) -> Splade:
     from everglade.model.lora import add_lora
     from everglade.model.splade import Splade
@@ -118,7 +121,7 @@ def _load_start(
         changes["reading"] = reading
     model = Splade.load(path, query_encoder=query_encoder, **changes)
     if lora_rank:
-        add_lora(model, lora_rank)
+        add_lora(model, lora_rank, seed=seed)
     return model
 
 
@@ -136,6 +139,9 @@ def _read_training_set(source: Collection, split: str, examples: Sequence[Exampl
     if folder is not None:
         from everglade.distill.text_store import store_collection
 
+        # Of the processes on one machine the first makes the stores; the others would only make the same again.
+        while os.environ.get("LOCAL_RANK", "0") != "0" and not (folder / "documents" / "manifest.json").exists():
+            time.sleep(0.2)
         stored = store_collection(source, folder)
         return TrainingSet(stored.queries, stored.documents, examples)
     queries = {query.id: query.text for query in source.queries(split)}
@@ -148,6 +154,8 @@ def _choose_validation(source: Collection, split: str, held: Qrels, share: float
 
     if not held:
         return None
+    if not speaks():
+        return Validation([], [], {})  # only the main process validates
     judged = {document_id for documents in held.values() for document_id in documents}
     documents = [d for d in source.documents() if d.id in judged or share == 1 or is_drawn(d.id, share, seed)]
     return Validation(documents, [query for query in source.queries(split) if query.id in held], held)
@@ -165,7 +173,25 @@ def _read_settings(config: Path | None, pairs: list[str]) -> TrainConfig:
     return TrainConfig.from_dict(values, "--set")
 
 
+def _check_early(settings: TrainConfig, hold_out: float, validate_in: float | None, texts: Path | None) -> None:
+    """Refuse what would be refused after the collection has been read and mined."""
+    from everglade.train.lambdas import read_schedule
+    from everglade.train.validation import require_measure
+
+    if settings.lambda_schedule is not None:
+        read_schedule(settings.lambda_schedule)
+    if hold_out:
+        require_measure(settings.validation_measure)
+    if hold_out and texts is not None and validate_in is None:
+        raise ConfigError(
+            "--texts is for collections larger than memory, but validation takes its documents into memory: say what "
+            "share of them with --validate-in, such as 0.01, or keep no queries with --hold-out 0."
+        )
+
+
 def _parse_value(text: str) -> Any:  # noqa: ANN401 - any TOML value
+    if text == "none":
+        return None  # as docs/tuning.md writes it; TOML has no word for it
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
@@ -180,6 +206,8 @@ def _find_examples(
     file: Path | None,
     negatives: str,
     depth: int,
+    *,
+    quiet: bool,
 ) -> Sequence[Example]:
     from everglade.distill.examples import keep_queries, read_examples, read_triples
     from everglade.distill.negatives import mine_negatives
@@ -196,5 +224,6 @@ def _find_examples(
     else:
         run = read_run(negatives)
     mined = mine_negatives(run, qrels, depth=depth, negatives_per_query=NEGATIVES_KEPT, seed=settings.seed)
-    print(f"mined negatives for {mined.queries - mined.without} of {mined.queries} queries", file=sys.stderr)
+    if speaks() and not quiet:
+        print(f"mined negatives for {mined.queries - mined.without} of {mined.queries} queries", file=sys.stderr)
     return mined.examples

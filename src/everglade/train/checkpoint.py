@@ -6,7 +6,7 @@ A checkpoint folder::
       weights.safetensors    every parameter and buffer of the model, by name; tied ones once
       optimizer.safetensors  AdamW's PARAMETER/exp_avg, PARAMETER/exp_avg_sq and PARAMETER/step
       sparsity.safetensors   document frequencies, terms in use, and lambdas so far
-      state.json             step, configuration, controllers, generators, scaler, versions, best validation, log size
+      state.json             step, origin (origin.py), controllers, generators, scaler, versions, best score, log size
       SHA256SUMS             of these files, as sha256sum prints them
 
 It is written as `step-00000010.partial` and takes its name when every byte is on the disk. There is no pickle in it.
@@ -42,14 +42,13 @@ __all__ = [
     "prune_checkpoints",
     "publish_model",
     "read_state",
-    "require_same",
     "restore_generators",
     "save_checkpoint",
     "weights_sha256",
 ]
 
 FORMAT = "everglade-checkpoint"
-VERSION = 2
+VERSION = 3
 _FILES = ("weights.safetensors", "optimizer.safetensors", "sparsity.safetensors", "state.json")
 
 
@@ -102,7 +101,10 @@ def read_state(path: Path) -> dict[str, Any]:
         raise _damaged(path, f"the sha256 of {', '.join(wrong)} is not the one in SHA256SUMS")
     state: dict[str, Any] = json.loads((path / "state.json").read_text(encoding="utf-8"))
     if state.get("format") != FORMAT or state.get("version") != VERSION:
-        raise CheckpointError(f"{path} is not a checkpoint of version {VERSION}, the one this Everglade can read.")
+        raise CheckpointError(
+            f"{path} is not a checkpoint of version {VERSION}, the one this Everglade can read. Train into a new "
+            f"folder, or resume with the Everglade that wrote it."
+        )
     return state
 
 
@@ -163,33 +165,6 @@ def publish_model(save: Callable[[Path], object], target: Path) -> None:
     durable.publish_folder(partial, target)
     if previous.exists():
         shutil.rmtree(previous)
-
-
-def require_same(path: Path, saved: dict[str, Any], config: dict[str, Any], inputs: dict[str, str]) -> None:
-    """Make sure that a checkpoint belongs to the run that is now asked for.
-
-    Raises:
-        CheckpointError: naming every setting that differs with both values, or the input that differs.
-    """
-    before = saved["config"]
-    unlike = [key for key in {**before, **config} if before.get(key) != config.get(key)]
-    if unlike:
-        pairs = "; ".join(f"{key} was {before.get(key)!r} and is now {config.get(key)!r}" for key in unlike)
-        raise CheckpointError(
-            f"{path} was made with another configuration: {pairs}. Resume with the same settings, or train into a new "
-            f"folder."
-        )
-    if saved["inputs"]["examples"] != inputs["examples"]:
-        raise CheckpointError(
-            f"{path} was made with other examples or texts. Resume with the same, or train into a new folder."
-        )
-    if saved["inputs"]["lambdas"] != inputs["lambdas"]:
-        raise CheckpointError(f"{path} was made with another lambda_schedule. Put that file back, or train anew.")
-    if saved["inputs"]["start"] != inputs["start"]:
-        raise CheckpointError(
-            f"{path} was begun from another model. Load the starting model anew (training changes a model in place), "
-            f"or train into a new folder."
-        )
 
 
 def environment(processes: int) -> dict[str, Any]:

@@ -3,7 +3,8 @@
 The vectors of the batch are gathered over accumulation steps and processes; the loss is computed once on all of them,
 and its gradient is led back through the encoder piece by piece. So 1 x 32, 4 accumulation steps x 8 and 2 processes x
 16 have one loss and one gradient. With accumulation each text is encoded twice, first for the loss and then for the
-gradient (Gao et al., arXiv 2101.06983), so memory grows with the piece and not with the batch.
+gradient (Gao et al., arXiv 2101.06983), so of what the encoder remembers only one piece's is in memory. The vectors of
+the whole batch are, with their gradients: about six times 4 V bytes for each of its texts.
 """
 
 from __future__ import annotations
@@ -51,18 +52,6 @@ class StepReport(NamedTuple):
         """Give everything as a flat line of the log."""
         parts = {name: part.item() for name, part in self.loss._asdict().items()}
         return {**parts, "lambda_q": self.lambdas[0], "lambda_d": self.lambdas[1], **self.activity._asdict()}
-
-
-class _Pull:
-    """The gradient of a batch's loss with respect to one side's vectors, (N, V)."""
-
-    def __init__(self, ranking: Tensor, penalty: Tensor, weight: float) -> None:
-        self._ranking, self._penalty = ranking, penalty
-        self.total = ranking + weight * penalty
-
-    def lengths(self, vectors: Tensor) -> tuple[float, float]:
-        """Give the length of the ranking loss's part and the penalty's; what pulls on no active term moves nothing."""
-        return (self._ranking * (vectors > 0)).norm().item(), self._penalty.norm().item()
 
 
 class _Piece(NamedTuple):
@@ -141,37 +130,47 @@ def accumulate_gradients(
     with nullcontext() if is_whole else torch.no_grad():
         encoded = [_encode(encoder, piece) for piece in pieces]
     queries, documents = (_gather(accelerator, side) for side in zip(*encoded, strict=True))  # (B, V), (B * n, V)
+    encoded = encoded if is_whole else []  # the memory of a second copy
 
     lambdas = sparsity.lambdas.at(step)
     sparsity.penalties.observe(queries, documents)
     sparsity.alarms.observe(queries, documents)
     loss = batch_loss(queries, documents, batch, config, sparsity.penalties, lambdas)
     activity = measure_activity(queries.detach(), documents.detach())
-    pull_q, pull_d = _pull(loss, lambdas, queries, documents)
-    if sparsity.lambdas.is_steered:
+    pull_q, pull_d, lengths = _pull(loss, lambdas, queries, documents, measured=sparsity.lambdas.is_steered)
+    if lengths is not None:
         authority = 1.0 if step <= config.warmup else learning_rate(step, config) / config.learning_rate
-        sparsity.lambdas.observe(activity, Pulls(*pull_q.lengths(queries), *pull_d.lengths(documents)), authority)
+        sparsity.lambdas.observe(activity, lengths, authority)
     n = len(documents) // len(queries)
     for piece in pieces:
         rows = slice(piece.rows.start, piece.rows.stop)
         document_rows = slice(rows.start * n, rows.stop * n)
         with nullcontext() if piece is pieces[-1] else accelerator.no_sync(encoder):
             own_q, own_d = encoded[0] if is_whole else _encode(encoder, piece)
-            surrogate = (own_q * pull_q.total[rows]).sum() + (own_d * pull_d.total[document_rows]).sum()
+            surrogate = (own_q * pull_q[rows]).sum() + (own_d * pull_d[document_rows]).sum()
             # Processes' gradients are averaged, but each process holds its own part of a sum.
             accelerator.backward(surrogate * accelerator.num_processes)
     return StepReport(BatchLoss(*(part.detach() for part in loss)), lambdas, activity)
 
 
-def _pull(loss: BatchLoss, lambdas: tuple[float, float], queries: Tensor, documents: Tensor) -> tuple[_Pull, _Pull]:
-    """Give the gradient of the total with respect to query and document vectors, and what it is made of.
+def _pull(
+    loss: BatchLoss, lambdas: tuple[float, float], queries: Tensor, documents: Tensor, *, measured: bool
+) -> tuple[Tensor, Tensor, Pulls | None]:
+    """Give the gradient of the total with respect to query and document vectors, and how long its parts are if asked.
 
-    It is always made of its parts, so that the same lambdas give the same bits, whoever chose them.
+    It is always made of its parts, so that the same lambdas give the same bits, whoever chose them. The penalty's part
+    is added in place, because each is as large as the vectors.
     """
-    ranking_q, ranking_d = torch.autograd.grad(loss.ranking, (queries, documents), retain_graph=True)
-    (penalty_q,) = torch.autograd.grad(loss.penalty_q, queries, retain_graph=True)
-    (penalty_d,) = torch.autograd.grad(loss.penalty_d, documents)
-    return _Pull(ranking_q, penalty_q, lambdas[0]), _Pull(ranking_d, penalty_d, lambdas[1])
+    total_q, total_d = torch.autograd.grad(loss.ranking, (queries, documents), retain_graph=True)
+    sides = ((total_q, loss.penalty_q, queries, lambdas[0]), (total_d, loss.penalty_d, documents, lambdas[1]))
+    lengths = []
+    for total, penalty, vectors, weight in sides:
+        (part,) = torch.autograd.grad(penalty, vectors, retain_graph=True)
+        if measured:
+            # What pulls on no active term moves nothing.
+            lengths += [(total * (vectors > 0)).norm().item(), part.norm().item()]
+        total.add_(part, alpha=weight)
+    return total_q, total_d, Pulls(*lengths) if measured else None
 
 
 def _read_piece(

@@ -12,12 +12,10 @@ A run folder::
 
 from __future__ import annotations
 
-import hashlib
-import math
 import time
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,21 +23,21 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from everglade import durable
-from everglade.errors import CheckpointError, ConfigError
-from everglade.model.backbone import position_limit
+from everglade.errors import CheckpointError
 from everglade.progress import Progress, ProgressCallback
 from everglade.train import checkpoint
 from everglade.train.batches import batch_at, read_rows
 from everglade.train.blend import Blend
-from everglade.train.gradients import StepReport, accumulate_gradients
-from everglade.train.lambdas import read_schedule
+from everglade.train.gradients import accumulate_gradients
 from everglade.train.machine import from_main, make_accelerator, prepared, reproducible, set_training
+from everglade.train.origin import describe_origin, require_same
 from everglade.train.penalties import count_idf
+from everglade.train.requirements import require_examples, require_finite, require_reachable, trained_settings
 from everglade.train.run_log import RunLog
 from everglade.train.schedule import learning_rate
-from everglade.train.shift import calibrate_shift, sample_texts
+from everglade.train.shift import shift_logits
 from everglade.train.sparsity import Sparsity
-from everglade.train.validation import Validation, validate
+from everglade.train.validation import Validation, require_measure, validate
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -90,26 +88,28 @@ def train(  # noqa: C901 - the loop is one story, told in one place
         progress: called before the first step and after every one, with rows that are examples.
 
     Raises:
-        ConfigError: if the settings do not fit the machine, the loss is no longer a number, or the vectors have
-            collapsed.
-        CheckpointError: if `out` holds a run with other settings, examples or starting model, or a damaged one.
+        ConfigError: if the settings fit neither machine nor model, the loss or its gradient is no longer finite, or the
+            vectors have collapsed.
+        CheckpointError: if `out` holds a run with other settings, examples, starting model or validation set, or a
+            damaged one.
         InputError: if the examples lack what the loss needs.
     """
     # --- what the run is made from ------------------------------------------------------------------------------------
     out = Path(out)
-    _require_examples(config, training_set)
-    _require_positions(config, model)
+    require_examples(config, training_set)
+    require_reachable(config, model)
+    if validation is not None:
+        require_measure(config.validation_measure)
+    settings = trained_settings(config, model)
     accelerator = make_accelerator(config)
-    inputs = _fingerprints(config, model, training_set)
-    model.settings = replace(
-        model.settings, max_query_length=config.max_query_length, max_document_length=config.max_document_length
-    )
+    origin = describe_origin(config, model, training_set, validation, is_main=accelerator.is_main_process)
+    model.settings = settings
     blend = Blend(model, config.interpolate)
 
     with reproducible(accelerator, config.seed), prepared(accelerator, config, model) as (encoder, optimizer):
         # --- what an interrupted run has left -------------------------------------------------------------------------
-        state, found = _take_up(out, config, inputs, accelerator, resume)
-        _shift_logits(config, model, training_set, state)
+        state, found = _take_up(out, origin, accelerator, resume)
+        shift_logits(config, model, training_set, state, accelerator)
         sparsity = Sparsity(config, model.n_terms, _idf(config, model, training_set))
         if found is not None:
             sparsity.load(checkpoint.load_checkpoint(found, model, optimizer), state["sparsity"])
@@ -137,8 +137,10 @@ def train(  # noqa: C901 - the loop is one story, told in one place
             read = partial(read_rows, batch, training_set, model)
             set_training(encoder, config)
             report = accumulate_gradients(accelerator, encoder, batch, read, config, step, sparsity)
-            _require_finite(report, step)
+            require_finite("loss", report.loss.total.item(), step)
             norm = accelerator.clip_grad_norm_(encoder.parameters(), config.max_gradient_norm)
+            if accelerator.scaler is None:  # which passes over such a step by itself
+                require_finite("norm of the gradient", norm.item(), step)
             optimizer.step()
             optimizer.zero_grad()
             state["step"] = step
@@ -154,7 +156,7 @@ def train(  # noqa: C901 - the loop is one story, told in one place
             if step % config.validate_every == 0 or last:
                 state |= examine(state)
             if step % config.checkpoint_every == 0 or last:
-                _save(out, config, inputs, model, optimizer, sparsity, state, log, accelerator)
+                _save(out, config, origin, model, optimizer, sparsity, state, log, accelerator)
             tell(step, speed)
 
         # --- what the run leaves --------------------------------------------------------------------------------------
@@ -173,50 +175,6 @@ def train(  # noqa: C901 - the loop is one story, told in one place
         start_score=state["start_score"],
         log=out / "log.jsonl",
     )
-
-
-def _require_examples(config: TrainConfig, training_set: TrainingSet) -> None:
-    if config.needs_teacher:
-        training_set.require_scores()
-    if config.negatives_per_query:
-        training_set.require_negatives()
-
-
-def _require_positions(config: TrainConfig, model: Splade) -> None:
-    limit = position_limit(model.mlm)
-    for key in ("max_query_length", "max_document_length"):
-        if limit is not None and getattr(config, key) > limit:
-            raise ConfigError(
-                f"{key} is {getattr(config, key)}, but {model.name} has positions for {limit} tokens only."
-            )
-
-
-def _require_finite(report: StepReport, step: int) -> None:
-    total = report.loss.total.item()
-    if not math.isfinite(total):
-        raise ConfigError(
-            f"the loss is {total} at step {step}. Begin again in a new folder with a smaller learning_rate, a longer "
-            f"warmup_steps or precision = 'no'."
-        )
-
-
-def _fingerprints(config: TrainConfig, model: Splade, training_set: TrainingSet) -> dict[str, str]:
-    """Give the sha256 of each thing a resumed run must share with the one before."""
-    schedule = None if config.lambda_schedule is None else read_schedule(config.lambda_schedule)
-    return {
-        "examples": training_set.fingerprint,
-        "start": checkpoint.weights_sha256(model),
-        "lambdas": hashlib.sha256(repr(schedule).encode()).hexdigest(),
-    }
-
-
-def _shift_logits(config: TrainConfig, model: Splade, training_set: TrainingSet, state: dict[str, Any]) -> None:
-    """Calibrate the model's logit shift, or take that of the interrupted run."""
-    if config.start_terms is None:
-        return
-    if state["logit_shift"] is None:
-        state["logit_shift"] = calibrate_shift(model, sample_texts(training_set), config.start_terms)
-    model.settings = replace(model.settings, logit_shift=state["logit_shift"])
 
 
 def _idf(config: TrainConfig, model: Splade, training_set: TrainingSet) -> torch.Tensor | None:
@@ -264,7 +222,7 @@ def _validate(
 
 
 def _take_up(
-    out: Path, config: TrainConfig, inputs: dict[str, str], accelerator: Accelerator, resume: bool
+    out: Path, origin: dict[str, Any], accelerator: Accelerator, resume: bool
 ) -> tuple[dict[str, Any], Path | None]:
     """Give the state to go on from, and its checkpoint if there is one."""
     if accelerator.is_main_process:
@@ -276,13 +234,13 @@ def _take_up(
         if (out / "final").exists():
             raise CheckpointError(f"{out} holds a finished run without its checkpoints. Train into a new folder.")
         if accelerator.is_main_process:
-            durable.write_json(out / "config.json", config.to_dict())
+            durable.write_json(out / "config.json", origin["config"])
         unknown = dict.fromkeys(("best_step", "best_score", "start_score", "logit_shift"))
         return {"step": 0, "log_bytes": 0, **unknown}, None
     if not resume:
         raise CheckpointError(f"{out} holds a run already. Resume it, remove it, or train into a new folder.")
     state = checkpoint.read_state(path)
-    checkpoint.require_same(path, state, config.to_dict(), inputs)
+    require_same(path, state, origin)
     if accelerator.device.type == "cpu":
         torch.set_num_threads(state["environment"]["threads"])
     now = checkpoint.environment(accelerator.num_processes)
@@ -299,7 +257,7 @@ def _take_up(
 def _save(
     out: Path,
     config: TrainConfig,
-    inputs: dict[str, str],
+    origin: dict[str, Any],
     model: Splade,
     optimizer: torch.optim.Optimizer,
     sparsity: Sparsity,
@@ -312,8 +270,7 @@ def _save(
         whole = {
             **{key: state[key] for key in ("best_step", "best_score", "start_score", "logit_shift")},
             "sparsity": sparsity.state(),
-            "config": config.to_dict(),
-            "inputs": inputs,
+            **origin,
             "log_bytes": log.sync(),
             "scaler": None if accelerator.scaler is None else accelerator.scaler.state_dict(),
             "environment": checkpoint.environment(accelerator.num_processes),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -73,14 +74,18 @@ def prepared(
     Each group of the optimiser has a `scale`: its learning rate over that of the run.
 
     Raises:
-        ConfigError: if nothing is left to train, or the backbone cannot do gradient checkpointing.
+        ConfigError: if nothing is left to train, `query_learning_rate` has nothing to act on, or the backbone cannot do
+            gradient checkpointing.
     """
     groups = _groups(config, model)
     was_training = model.training
     checkpointed = _checkpointed(model) if config.gradient_checkpointing else []
     for backbone in checkpointed:
         _switch_checkpointing(backbone, on=True)
-    encoder, optimizer = accelerator.prepare(model, torch.optim.AdamW(groups, lr=config.learning_rate))
+    with warnings.catch_warnings():
+        # Of the newer name of an argument that accelerate passes on; older versions of torch know only this one.
+        warnings.filterwarnings("ignore", message=".*broadcast_buffers", category=FutureWarning)
+        encoder, optimizer = accelerator.prepare(model, torch.optim.AdamW(groups, lr=config.learning_rate))
     try:
         yield encoder, optimizer
     finally:
@@ -113,12 +118,16 @@ def _groups(config: TrainConfig, model: Splade) -> list[dict[str, Any]]:
     """Parameters that are trained, by whether they decay and whether they are the query encoder's own."""
     query_scale = (config.query_learning_rate or config.learning_rate) / config.learning_rate
     groups: dict[tuple[bool, float], list[nn.Parameter]] = {}
+    has_own = False
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            scale = query_scale if name.startswith("query_encoder.") else 1.0
+            is_own = name.startswith("query_encoder.")
+            has_own, scale = has_own or is_own, query_scale if is_own else 1.0
             groups.setdefault((parameter.ndim > 1, scale), []).append(parameter)
     if not groups:
         raise ConfigError(f"{model.name} has no parameters to train: all of them are frozen.")
+    if config.query_learning_rate is not None and not has_own:
+        raise ConfigError("query_learning_rate is given, but no query encoder of its own is trained: leave it out.")
     return [
         {"params": parameters, "weight_decay": config.weight_decay if decays else 0.0, "scale": scale}
         for (decays, scale), parameters in groups.items()

@@ -104,5 +104,5 @@ def count_idf(training_set: TrainingSet, model: Splade) -> Tensor:
         texts = [training_set.documents[document_id] for document_id in ids[start : start + 256]]
         tokens = model.tokenize(texts, "document")
         for row, mask in zip(tokens["input_ids"], tokens["attention_mask"], strict=True):
-            counts[row[mask.bool()].unique()] += 1
+            counts[row[mask.bool()].unique().cpu()] += 1
     return idf_weights(counts, len(ids))

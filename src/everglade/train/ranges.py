@@ -76,6 +76,10 @@ def out_of_range(config: TrainConfig) -> list[str]:
         problems.append(f"interpolate must be above 0 and at most 1, not {config.interpolate}")
     if not 0 < config.df_alpha < 1:
         problems.append(f"df_alpha must lie between 0 and 1, not {config.df_alpha}")
+    if config.min_vocabulary >= 1:
+        problems.append(f"min_vocabulary must be below 1, not {config.min_vocabulary}")
+    if config.seed >= 2**63:
+        problems.append(f"seed must be below 2^63, not {config.seed}")
     for name in ("warmup_steps", "lambda_ramp_steps"):
         if not 0 <= given.get(name, 0) <= config.steps:
             problems.append(f"{name} must lie between 0 and steps ({config.steps}), not {given[name]}")
@@ -89,13 +93,18 @@ def _wrong_loss(config: TrainConfig) -> list[str]:
         names = [name for _, name in parse_objective(config.loss)]
     except ConfigError as error:
         return [str(error)]
+    problems = []
     if config.negatives_per_query == 0:
-        return [
+        problems += [
             f"loss = {name} needs negatives: negatives_per_query must be at least 1"
             for name in names
             if name in (*TAUGHT, "pairwise_nll")
         ]
-    return []
+        if config.batch_size == 1:
+            problems.append("batch_size 1 with negatives_per_query 0 leaves nothing to tell the positive from")
+    if names == ["margin_mse"] and config.temperature != 1:
+        problems.append(f"temperature does nothing to margin_mse: leave it out, not {config.temperature}")
+    return problems
 
 
 def _clashing_lambdas(config: TrainConfig) -> list[str]:
@@ -114,6 +123,10 @@ def _clashing_lambdas(config: TrainConfig) -> list[str]:
             )
     if config.target_flops is not None and (config.target_query_terms or config.target_doc_terms) is not None:
         problems.append("target_flops steers both sides: give it alone, or target_query_terms and target_doc_terms")
+    for name, target in (("threshold_q", "target_query_terms"), ("threshold_d", "target_doc_terms")):
+        wanted = getattr(config, target)
+        if wanted is not None and getattr(config, name) > wanted:
+            problems.append(f"{name} spares vectors of more terms than {target} ({wanted:g}) asks for: lower it")
     if any(targets.values()) and config.lambda_ramp < MIN_CONTROL_STEPS:
         problems.append(
             f"lambda_ramp_steps must be at least {MIN_CONTROL_STEPS} to reach a target, not {config.lambda_ramp}"

@@ -5,21 +5,42 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
+from everglade.errors import ConfigError
+from everglade.train.machine import from_main
+
 if TYPE_CHECKING:
+    from accelerate import Accelerator
+
     from everglade.distill.examples import TrainingSet
     from everglade.model.splade import Splade
+    from everglade.train.config import TrainConfig
 
-__all__ = ["calibrate_shift", "sample_texts"]
+__all__ = ["calibrate_shift", "sample_texts", "shift_logits"]
 
 _TEXTS = 32
 _HALVINGS = 30
 _CLOSE = 0.01
 """A mean within this share of what is wanted is near enough."""
+_TOO_FAR = 0.2
+"""A mean further away than this share of what is wanted is refused."""
+
+
+def shift_logits(
+    config: TrainConfig, model: Splade, training_set: TrainingSet, state: dict[str, Any], accelerator: Accelerator
+) -> None:
+    """Calibrate the model's logit shift for `start_terms` and note it in the state, or take that of the state."""
+    if config.start_terms is None:
+        return
+    if state["logit_shift"] is None:
+        found = calibrate_shift(model, sample_texts(training_set), config.start_terms)
+        # Processes that round differently would train models that differ.
+        state["logit_shift"] = from_main(accelerator, found)
+    model.settings = replace(model.settings, logit_shift=state["logit_shift"])
 
 
 def calibrate_shift(model: Splade, texts: Sequence[str], terms: int) -> float:
@@ -33,6 +54,9 @@ def calibrate_shift(model: Splade, texts: Sequence[str], terms: int) -> float:
         model: the model; its documents' encoder is measured as it is, dropout off.
         texts: a sample of documents, at least one.
         terms: mean number of active terms wanted, between 1 and the size of the vocabulary.
+
+    Raises:
+        ConfigError: if no shift comes near; the settings are then as before.
     """
     settings, was_training = model.settings, model.training
     tokens = [model.tokenize(texts[start : start + 8], "document") for start in range(0, len(texts), 8)]
@@ -56,8 +80,15 @@ def calibrate_shift(model: Splade, texts: Sequence[str], terms: int) -> float:
             shift = (low + high) / 2
             found = count(shift)
             low, high = (shift, high) if found > terms else (low, shift)
-    model.settings = replace(settings, logit_shift=shift)
     model.train(was_training)
+    model.settings = settings
+    if abs(found / terms - 1) > _TOO_FAR:
+        raise ConfigError(
+            f"start_terms is {terms}, but no logit_shift gives it: the nearest found gives {found:g} terms a document "
+            f"(vocabulary {model.n_terms}, max_document_terms {settings.max_document_terms}, position_terms "
+            f"{settings.position_terms}). Ask for a number in reach, or change the model's settings."
+        )
+    model.settings = replace(settings, logit_shift=shift)
     return shift
 
 

@@ -36,11 +36,12 @@ def measure_activity(queries: Tensor, documents: Tensor) -> Activity:
     active_q, active_d = queries > 0, documents > 0
     query_counts = active_q.sum(dim=1).double()  # (B,)
     document_counts = active_d.sum(dim=1).double()  # (B * n,)
-    own = active_q.unsqueeze(1) & active_d.view(len(queries), -1, documents.shape[1])  # (B, n, V)
+    n = len(documents) // len(queries)
     shared = active_q.sum(dim=0).double() @ active_d.sum(dim=0).double()
     pairs = len(queries) * len(documents)
     if len(queries) > 1:
-        shared, pairs = shared - own.sum(), pairs - len(documents)
+        own = sum((active_q & active_d[place::n]).sum() for place in range(n))
+        shared, pairs = shared - own, pairs - len(documents)
     return Activity(
         query_terms=query_counts.mean().item(),
         document_terms=document_counts.mean().item(),

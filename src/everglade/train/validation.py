@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from everglade.encode import Encoder
     from everglade.texts import Document, Qrels, Query, Run
 
-__all__ = ["Validation", "narrow_validation", "validate"]
+__all__ = ["Validation", "narrow_validation", "require_measure", "validate"]
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,11 @@ class Validation:
     queries: Sequence[Query]
     qrels: Qrels
     depth: int = 100
+
+
+def require_measure(name: str) -> None:
+    """Make sure that a measure can be computed, before anything takes time; raises ConfigError."""
+    evaluate({"q": {"d": 1.0}}, {"q": {"d": 1}}, [name])
 
 
 def narrow_validation(validation: Validation, run: Run, depth: int) -> Validation:
