@@ -338,3 +338,18 @@ def test_a_damaged_table_is_refused(table_folder):
     (folder / "tokenizer.json").write_text("{}")
     with pytest.raises(ModelError, match="cannot be read as a tokenizer"):
         StaticQueries.load(table_folder)
+
+
+@pytest.mark.parametrize("kind", ["binary", "static"])
+def test_queries_of_a_table_may_be_longer_than_the_model_has_positions_for(bert_folder, kind, tmp_path):
+    model = Splade.load(bert_folder, query_encoder=kind, max_query_length=500)
+    words = [word for word in model.term_names() if word.isalpha() and len(word) > 1]
+    query = " ".join(words * 20)[: 32 * 60]
+    assert len(model.encode_queries([query]).terms) > 10
+    model.save(tmp_path / "saved")
+    assert Splade.load(tmp_path / "saved").settings.max_query_length == 500
+    with pytest.raises(ConfigError, match="positions for"):
+        model.use_query_encoder(None)
+    assert model.query_kind == kind
+    with pytest.raises(ConfigError, match="positions for"):
+        Splade.load(bert_folder, max_query_length=500)

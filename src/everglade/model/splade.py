@@ -26,7 +26,7 @@ from everglade.model.folder import read_folder
 from everglade.model.head import splade_head, splade_head_sum
 from everglade.model.head_screened import ragged
 from everglade.model.hub import find_folder
-from everglade.model.lengths import check_lengths, usual_lengths
+from everglade.model.lengths import BOTH, check_lengths, usual_lengths
 from everglade.model.loading import load_parts, read_tokenizer_files
 from everglade.model.lora import merge_lora
 from everglade.model.masks import drop_terms, keep_heaviest, keep_own_terms, present_terms
@@ -127,15 +127,19 @@ class Splade(nn.Module):
             ModelError: if it cannot be opened, or is no language model with its weights and tokenizer.
             ConfigError: if a setting is unknown, or more than the model can take.
         """
-        folder = read_folder(find_folder(path_or_id), settings.get("reading"))
-        model = cls.open_folder(folder.with_settings(settings), dtype=dtype, name=str(path_or_id))
+        folder = read_folder(find_folder(path_or_id), settings.get("reading")).with_settings(settings)
+        # A table has no positions: how long queries may be is known when their encoder is.
+        length = {key: value for key, value in folder.settings.items() if key == "max_query_length"}
+        own = {key: value for key, value in folder.settings.items() if key not in length}
+        model = cls.open_folder(replace(folder, settings=own), dtype=dtype, name=str(path_or_id))
         queries: Splade | QueryTable | None = None
         if query_encoder is not None:
             queries = make_query_encoder(query_encoder, model, dtype)
         elif folder.query is not None:
             queries = load_query_encoder(folder.query, model, dtype, f"{path_or_id} (queries)")
-        own = {key: getattr(queries.settings, key) for key in QUERY_SETTINGS if key not in settings} if queries else {}
-        model.use_query_encoder(queries, **(own if query_encoder is not None else {}))
+        if query_encoder is not None and queries is not None:
+            length |= {key: getattr(queries.settings, key) for key in QUERY_SETTINGS if key not in settings}
+        model.use_query_encoder(queries, **length)
         return model.to(device).eval()
 
     @classmethod
@@ -154,10 +158,15 @@ class Splade(nn.Module):
         The model's settings of queries (`QUERY_SETTINGS`), after `settings` have replaced theirs, hold for it too.
 
         Raises:
-            ConfigError: if the documents are frozen and queries are encoded by the same weights.
+            ConfigError: if the documents are frozen and queries are encoded by the same weights, or queries would be
+                longer than the model has positions for. Then nothing has changed.
         """
-        self.query_encoder = query_encoder
-        self.settings = replace(self._settings, **settings)
+        before, self.query_encoder = self.query_encoder, query_encoder
+        try:
+            self.settings = replace(self._settings, **settings)
+        except ConfigError:
+            self.query_encoder = before
+            raise
 
     @property
     def settings(self) -> SpladeSettings:
@@ -168,6 +177,7 @@ class Splade(nn.Module):
     def settings(self, settings: SpladeSettings) -> None:
         if settings.reading != self._settings.reading:
             raise ConfigError("reading cannot change in an open model. Load it again with another reading.")
+        check_lengths(settings, self.mlm, self.name, BOTH if self.query_encoder is None else ("max_document_length",))
         if settings.freeze_documents and self.query_encoder is None:
             raise ConfigError("freeze_documents needs a query encoder of its own: with shared weights nothing trains.")
         if self.query_encoder is not None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from everglade.errors import ConfigError
-from everglade.model.lengths import check_lengths
+from everglade.model.lengths import BOTH, check_lengths
 
 if TYPE_CHECKING:
     from torch import nn
@@ -44,7 +44,7 @@ def trained_settings(config: TrainConfig, model: Splade) -> SpladeSettings:
     settings = replace(
         model.settings, max_query_length=config.max_query_length, max_document_length=config.max_document_length
     )
-    check_lengths(settings, model.mlm, model.name)
+    check_lengths(settings, model.mlm, model.name, BOTH if model.query_encoder is None else ("max_document_length",))
     return settings
 
 
