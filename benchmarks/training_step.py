@@ -5,12 +5,13 @@
 A step is 32 x (query, positive, negative), cut at 128 tokens: tokenise, MarginMSE and FLOPS, gradients, clip, AdamW,
 all in float32 without dropout. Ours runs through `everglade.train.loop.train`; sentence-transformers through
 SpladeLoss(SparseMarginMSELoss) with torch's AdamW, without its Trainer, which would only add to it. Two models: MODEL,
-and a BERT of 6 layers of width 768 with random weights whose bias lets 9 % of the terms of a document be active. In bf16
-ours runs with `precision = "bf16"` and sentence-transformers under torch's autocast; each is compared with its like.
+and a BERT of 6 layers of width 768 with random weights whose bias lets 9 % of the terms of a document be active. In
+bf16 ours runs with `precision = "bf16"` and sentence-transformers under torch's autocast; each is compared with its
+like.
 
 Every way has a process of its own. Shown is the best step after the first, and all of them; memory is what the process
-grew by at its highest; `first loss` is the ranking loss before anything was learned; the run
-fails if ours and theirs in float32 differ.
+grew by at its highest; `first loss` is the ranking loss before anything was learned, and the run fails if ours and
+theirs differ in float32.
 """
 
 from __future__ import annotations
