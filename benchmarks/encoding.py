@@ -104,7 +104,7 @@ def main():
         "bfloat16": Ours(options.model, "bfloat16"),
         "sentence-transformers": SentenceTransformers(options.model),
     }
-    result = {"model": str(options.model), "documents": len(texts), "torch": torch.__version__}
+    result = {"model": options.model.name, "documents": len(texts), "torch": torch.__version__}
     for threads in (2, 1):
         torch.set_num_threads(threads)
         for way in ways.values():
