@@ -178,6 +178,7 @@ def test_without_negatives_only_positives_are_penalised(tiny, toy):
 
 
 TWO = """
+import os
 import sys
 import torch
 from accelerate import Accelerator
@@ -233,7 +234,9 @@ for loss, kind, threshold in cases:
         name = f"{loss}/{kind}/{threshold}/{accumulation_steps}"
         gradients[name] = torch.cat([p.grad.flatten() for p in model.parameters()])
 save_file(gradients, f"{out}/{accelerator.process_index}.safetensors")
+accelerator.wait_for_everyone()
 accelerator.end_training()
+os._exit(0)  # gloo's threads may still run, and the interpreter would abort when it takes them down
 """
 
 
