@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -95,3 +96,15 @@ def test_without_the_extra_the_message_names_it(bert, monkeypatch):
     monkeypatch.setitem(sys.modules, "peft", None)
     with pytest.raises(MissingExtra, match=r"package peft. To install it: pip install 'everglade\[lora\]'"):
         add_lora(bert)
+
+
+def test_thawing_the_documents_leaves_what_adapters_froze(bert_folder):
+    model = Splade.load(bert_folder, query_encoder="static")
+    add_lora(model, 2)
+    before = [parameter.requires_grad for parameter in model.mlm.parameters()]
+    assert any(before) and not all(before)
+    model.settings = replace(model.settings, freeze_documents=True)
+    model.settings = replace(model.settings, freeze_documents=True)
+    assert not any(parameter.requires_grad for parameter in model.mlm.parameters())
+    model.settings = replace(model.settings, freeze_documents=False)
+    assert [parameter.requires_grad for parameter in model.mlm.parameters()] == before

@@ -37,7 +37,7 @@ def _see_all(mlm: PreTrainedModel, attention_mask: Tensor) -> Tensor:
     length = attention_mask.shape[1]
     alone = torch.eye(length, dtype=torch.bool, device=attention_mask.device)
     seen = (attention_mask != 0)[:, None, None, :] | alone  # (B, 1, L, L)
-    if mlm.config._attn_implementation == "sdpa":  # noqa: SLF001 - transformers has no public name for it
+    if mlm.config._attn_implementation == "sdpa":
         return seen
     return torch.zeros(seen.shape, dtype=mlm.dtype, device=seen.device).masked_fill_(~seen, torch.finfo(mlm.dtype).min)
 

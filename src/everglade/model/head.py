@@ -134,7 +134,7 @@ class _SpladeHead(torch.autograd.Function):
     """The streamed head with a backward that touches only active entries, each at the position of its maximum."""
 
     @staticmethod
-    def forward(  # noqa: D102
+    def forward(
         ctx: Any,  # noqa: ANN401
         hidden: Tensor,
         weight: Tensor,
@@ -150,7 +150,7 @@ class _SpladeHead(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None, None]:  # noqa: ANN401, D102
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None, None]:  # noqa: ANN401
         hidden, weight, weights, positions = ctx.saved_tensors
         n_positions, n_terms = hidden.shape[0] * hidden.shape[1], weight.shape[0]
         # Transposed, so that the active entries come sorted by term.
@@ -175,7 +175,7 @@ class _ScreenedHead(torch.autograd.Function):
     """The same on CPUs with 8-bit dot products, and without work on padding (`head_screened`)."""
 
     @staticmethod
-    def forward(  # noqa: D102
+    def forward(
         ctx: Any,  # noqa: ANN401
         hidden: Tensor,
         weight: Tensor,
@@ -191,7 +191,7 @@ class _ScreenedHead(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None, None]:  # noqa: ANN401, D102
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None, None]:  # noqa: ANN401
         weights, positions, weight, *states = ctx.saved_tensors
         slopes = _slopes(grad, weights)
         of_hidden, of_weight, of_bias = ctx.needs_input_grad[:3]

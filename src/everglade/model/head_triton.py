@@ -61,10 +61,10 @@ def _best_logits(
     length: Any,  # noqa: ANN401
     n_terms: Any,  # noqa: ANN401
     width: Any,  # noqa: ANN401
-    POSITIONS: tl.constexpr,  # noqa: N803
-    TERMS: tl.constexpr,  # noqa: N803
-    WIDTH: tl.constexpr,  # noqa: N803
-    PRECISION: tl.constexpr,  # noqa: N803
+    POSITIONS: tl.constexpr,
+    TERMS: tl.constexpr,
+    WIDTH: tl.constexpr,
+    PRECISION: tl.constexpr,
 ) -> None:
     text = tl.program_id(0).to(tl.int64)
     terms = tl.program_id(1) * TERMS + tl.arange(0, TERMS)

@@ -101,6 +101,7 @@ class Splade(nn.Module):
         self._tokenizer_files = tokenizer_files or read_tokenizer_files(tokenizer)
         self._fingerprint: tuple[object, str] | None = None
         self._kept_decoder = KeptDecoder()
+        self._frozen: list[nn.Parameter] = []  # by `freeze_documents`
         check_lengths(self._settings, mlm, name)
 
     @classmethod
@@ -182,8 +183,13 @@ class Splade(nn.Module):
             raise ConfigError("freeze_documents needs a query encoder of its own: with shared weights nothing trains.")
         if self.query_encoder is not None:
             self.query_encoder.settings = self.query_encoder.with_query_settings(settings)
-        if settings.freeze_documents or self._settings.freeze_documents:
-            self.mlm.requires_grad_(not settings.freeze_documents)
+        thawed, self._frozen = self._frozen, []
+        for parameter in thawed:
+            parameter.requires_grad_()
+        if settings.freeze_documents:
+            self._frozen = [parameter for parameter in self.mlm.parameters() if parameter.requires_grad]
+            for parameter in self._frozen:
+                parameter.requires_grad_(False)
         self._settings = settings
 
     def with_query_settings(self, settings: SpladeSettings) -> SpladeSettings:
