@@ -1,7 +1,8 @@
-"""`torchrun` of the command line with two processes on a CPU: one model, one log, one report."""
+"""`torchrun` of the command line with two processes on a CPU: one model, one log, one report, whole or in shards."""
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -20,7 +21,7 @@ SETTINGS = {
     "validate_every": "2",
     "checkpoint_every": "2",
     "max_query_length": "8",
-    "max_document_length": "12",
+    "max_document_length": "4",  # a document of three words is two passages
     "dropout": "false",  # its masks are drawn for a piece of the batch, and the pieces differ
     "regularizer_d": "df_flops",
     "interpolate": "0.8",
@@ -48,43 +49,83 @@ def write_collection(folder, toy):
     )
 
 
-def words_of(tmp_path, model, out):
+def words_of(tmp_path, model, out, **more):
     """The command line after `everglade`."""
-    sets = [word for key, value in SETTINGS.items() for word in ("--set", f"{key}={value}")]
+    sets = [word for key, value in {**SETTINGS, **more}.items() for word in ("--set", f"{key}={value}")]
     words = ["train", str(model), str(tmp_path / "toy"), "-o", str(out), "--split", "train", "--json", "--threads", "1"]
+    words += ["--passages", "2", "--passage-overlap", "1"]
     return [*words, "--examples", str(tmp_path / "toy" / "examples.jsonl"), *sets]
 
 
-def launch_two(words):
+def launch_two(words, **variables):
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "everglade.cli"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true", "HF_HUB_OFFLINE": "1"}
+    one_thread = {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true", "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(
-        [sys.executable, *launcher, *words], env=environment, capture_output=True, text=True, timeout=110, check=False
+        [sys.executable, *launcher, *words],
+        env={**os.environ, **one_thread, **variables},
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return done
 
 
-def test_two_processes_train_the_model_of_one(tiny_folder, toy, tmp_path):
-    write_collection(tmp_path / "toy", toy)
-    alone = CliRunner().invoke(app, words_of(tmp_path, tiny_folder, tmp_path / "1"))
-    assert alone.exit_code == 0, alone.output
-    together = launch_two(words_of(tmp_path, tiny_folder, tmp_path / "2"))
-    reports = [json.loads(run.stdout) for run in (alone, together)]  # one object: only the main process prints
+@pytest.fixture(scope="module")
+def alone(tiny_folder, toy, tmp_path_factory):
+    """The folder of the collection and of the run of one process, and what that printed."""
+    folder = tmp_path_factory.mktemp("processes")
+    write_collection(folder / "toy", toy)
+    done = CliRunner().invoke(app, words_of(folder, tiny_folder, folder / "1"))
+    assert done.exit_code == 0, done.output
+    return folder, json.loads(done.stdout)
+
+
+def require_the_model_of_one(alone, start, out, printed):
+    folder, report = alone
+    together = json.loads(printed)  # one object: only the main process prints
     same = ("examples", "step of the best", "RR@10 at the start", "RR@10 of the best")
-    assert [reports[1][key] for key in same] == [reports[0][key] for key in same]
-    assert reports[0]["RR@10 of the best"] is not None
-    assert "Warning" not in together.stderr
-    one, two = (dict(Splade.load(tmp_path / name / "final").named_parameters()) for name in ("1", "2"))
-    start = dict(Splade.load(tiny_folder).named_parameters())
+    assert [together[key] for key in same] == [report[key] for key in same]
+    assert report["RR@10 of the best"] is not None
+    one, two = (dict(Splade.load(path / "final").named_parameters()) for path in (folder / "1", out))
+    began = dict(Splade.load(start).named_parameters())
     # The bias of the keys shifts all scores of a softmax alike: its gradient is rounding, which AdamW makes steps of.
     names = [name for name in one if not name.endswith("key.bias")]
-    assert max((one[name] - start[name]).abs().max().item() for name in names) > 1e-3
+    assert max((one[name] - began[name]).abs().max().item() for name in names) > 1e-3
     assert max((one[name] - two[name]).abs().max().item() for name in names) < 1e-5
-    logs = [[json.loads(line) for line in (tmp_path / n / "log.jsonl").read_text().splitlines()] for n in ("1", "2")]
+    logs = [[json.loads(line) for line in (p / "log.jsonl").read_text().splitlines()] for p in (folder / "1", out)]
     assert [line["step"] for line in logs[0]] == [line["step"] for line in logs[1]]
     for mine, other in zip(*logs, strict=True):
         assert mine.get("validation") == other.get("validation")
         if "total" in mine:
             assert mine["total"] == pytest.approx(other["total"], rel=1e-4)
+            assert mine["gradient_norm"] == pytest.approx(other["gradient_norm"], rel=1e-4)
             assert mine["document_terms"] == other["document_terms"]
+
+
+@pytest.mark.parametrize("shard", ["false", "true"])
+def test_two_processes_train_the_model_of_one(alone, tiny_folder, tmp_path, shard):
+    done = launch_two(words_of(alone[0], tiny_folder, tmp_path / "2", shard=shard))
+    assert "Warning" not in done.stderr
+    require_the_model_of_one(alone, tiny_folder, tmp_path / "2", done.stdout)
+
+
+def test_shards_go_on_from_a_checkpoint_made_without_them(alone, tiny_folder, tmp_path):
+    shutil.copytree(alone[0] / "1", tmp_path / "2")
+    shutil.rmtree(tmp_path / "2" / "final")
+    shutil.rmtree(tmp_path / "2" / "checkpoints" / "step-00000004")
+    # As `accelerate launch --use_fsdp` asks for them, which leaves the settings of the run as they were.
+    done = launch_two(words_of(alone[0], tiny_folder, tmp_path / "2"), ACCELERATE_USE_FSDP="true")
+    assert "step-00000002 was made with another processes" in done.stderr
+    require_the_model_of_one(alone, tiny_folder, tmp_path / "2", done.stdout)
+
+
+@pytest.mark.parametrize("asked_by", ["setting", "accelerate"])
+def test_shards_need_several_processes(alone, tiny_folder, tmp_path, monkeypatch, asked_by):
+    if asked_by == "accelerate":
+        monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    words = words_of(alone[0], tiny_folder, tmp_path / "run", shard="true" if asked_by == "setting" else "false")
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 2
+    assert "start them with torchrun" in done.stderr

@@ -7,15 +7,15 @@ computed in float32, so weights and positions are those of float32 arithmetic.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from everglade import _head
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 __all__ = ["Ragged", "ScreenedDecoder", "gradients", "is_supported", "ragged"]
@@ -56,8 +56,8 @@ class ScreenedDecoder:
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         self.weight = weight.detach().to(torch.float32).contiguous()
-        self._bias = None if bias is None else bias.detach().to(torch.float32).contiguous().numpy()
-        self._packed = _head.PackedDecoder(self.weight.numpy(), torch.get_num_threads())
+        self._bias = None if bias is None else _array(bias.detach().to(torch.float32).contiguous())
+        self._packed = _head.PackedDecoder(_array(self.weight), torch.get_num_threads())
 
     @property
     def is_finite(self) -> bool:
@@ -72,7 +72,7 @@ class ScreenedDecoder:
         shape = (len(states.starts) - 1, len(self.weight))
         weights, positions = torch.zeros(shape), torch.zeros(shape, dtype=torch.int32)
         self._packed.best(
-            self.weight.numpy(),
+            _array(self.weight),
             self._bias,
             states.rows.numpy(),
             states.starts.numpy(),
@@ -88,7 +88,7 @@ class ScreenedDecoder:
         A text whose hidden states are not finite has one entry, of term -1.
         """
         return self._packed.sparse(
-            self.weight.numpy(), self._bias, states.rows.numpy(), states.starts.numpy(), torch.get_num_threads()
+            _array(self.weight), self._bias, states.rows.numpy(), states.starts.numpy(), torch.get_num_threads()
         )
 
 
@@ -110,7 +110,7 @@ def gradients(
     _head.gradients(
         slopes.contiguous().numpy(),
         positions.numpy(),
-        weight.numpy(),
+        _array(weight),
         states.rows.numpy(),
         states.starts.numpy(),
         None if grad_rows is None else grad_rows.numpy(),
@@ -118,3 +118,8 @@ def gradients(
         torch.get_num_threads(),
     )
     return grad_rows, grad_weight
+
+
+def _array(weight: Tensor) -> NDArray[np.float32]:
+    """Give a decoder's numbers as an array; unlike `Tensor.numpy`, with memory that FSDP can still free."""
+    return cast("NDArray[np.float32]", np.from_dlpack(weight))

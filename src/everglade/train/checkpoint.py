@@ -32,6 +32,7 @@ from torch import Tensor, nn
 
 from everglade import durable
 from everglade.errors import CheckpointError
+from everglade.train.shards import fill, like, whole
 
 __all__ = [
     "capture_generators",
@@ -59,18 +60,24 @@ def save_checkpoint(
     optimizer: torch.optim.Optimizer,
     sparsity: dict[str, Tensor],
     state: dict[str, Any],
+    *,
+    is_main: bool = True,
 ) -> Path:
     """Write the checkpoint of a step into `folder`, whole or not at all, and give its path.
 
-    `sparsity` is any named arrays, `state` any JSON object; step, format and generators are added to it.
+    `sparsity` is any named arrays, `state` any JSON object; step, format and generators are added to it. All processes
+    must call this together where the model is in shards; the main one writes, in the same form as without shards.
     """
     final = folder / f"step-{step:08d}"
+    weights, moments = _in_one_piece(_weights(model), is_main), _in_one_piece(_moments(model, optimizer), is_main)
+    if not is_main:
+        return final
     partial = folder / f"{final.name}.partial"
     if partial.exists():
         shutil.rmtree(partial)
     partial.mkdir(parents=True)
-    save_file(_weights(model), partial / "weights.safetensors")
-    save_file(_moments(model, optimizer), partial / "optimizer.safetensors")
+    save_file(weights, partial / "weights.safetensors")
+    save_file(moments, partial / "optimizer.safetensors")
     save_file({name: tensor.contiguous() for name, tensor in sparsity.items()}, partial / "sparsity.safetensors")
     whole = {"format": FORMAT, "version": VERSION, "step": step, **state, "generators": capture_generators()}
     (partial / "state.json").write_text(json.dumps(whole, indent=2, allow_nan=False) + "\n", encoding="utf-8")
@@ -121,14 +128,14 @@ def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimiz
         raise CheckpointError(f"{path} is of another model: {_some(unlike)} do not fit. Resume with the same model.")
     with torch.no_grad():
         for name, tensor in own.items():
-            tensor.copy_(weights[name])
+            fill(tensor, weights[name])
     moments = load_file(path / "optimizer.safetensors")
     for name, parameter in model.named_parameters():
         found = {key.rpartition("/")[2]: value for key, value in moments.items() if key.rpartition("/")[0] == name}
         if found:
             # AdamW keeps its step count on the CPU, its moments beside the parameter.
             optimizer.state[parameter] = {
-                key: value if key == "step" else value.to(parameter.device) for key, value in found.items()
+                key: value if key == "step" else like(parameter, value) for key, value in found.items()
             }
     return load_file(path / "sparsity.safetensors")
 
@@ -213,19 +220,28 @@ def weights_sha256(model: nn.Module) -> str:
 def _weights(model: nn.Module) -> dict[str, Tensor]:
     seen: set[int] = set()
     kept = {}
-    for name, tensor in model.state_dict().items():
-        if tensor.numel() == 0 or tensor.data_ptr() not in seen:
-            seen.add(tensor.data_ptr())
-            kept[name] = tensor
+    for name, tensor in model.state_dict(keep_vars=True).items():
+        if id(tensor) not in seen:
+            seen.add(id(tensor))
+            kept[name] = tensor.detach()
     return kept
 
 
 def _moments(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     return {
-        f"{name}/{key}": value.contiguous()
+        f"{name}/{key}": value
         for name, parameter in model.named_parameters()
         for key, value in optimizer.state.get(parameter, {}).items()
     }
+
+
+def _in_one_piece(tensors: dict[str, Tensor], keep: bool) -> dict[str, Tensor]:
+    pieces = {}
+    for name, tensor in tensors.items():
+        piece = whole(tensor)  # with the other processes, whether it is kept or not
+        if keep:
+            pieces[name] = piece.contiguous()
+    return pieces
 
 
 def _checkpoints(folder: Path) -> list[Path]:

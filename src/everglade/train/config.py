@@ -36,6 +36,7 @@ class TrainConfig:
     batch_size: int = 128
     accumulation_steps: int = 1
     gradient_checkpointing: bool = False
+    shard: bool = False
     negatives_per_query: int = 1
     loss: str = "infonce"
     temperature: float = 1.0

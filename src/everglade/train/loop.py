@@ -29,7 +29,7 @@ from everglade.train import checkpoint
 from everglade.train.batches import batch_at, read_rows
 from everglade.train.blend import Blend
 from everglade.train.gradients import accumulate_gradients
-from everglade.train.machine import from_main, make_accelerator, prepared, reproducible, set_training
+from everglade.train.machine import Prepared, from_main, make_accelerator, prepared, reproducible, set_training
 from everglade.train.origin import describe_origin, require_same
 from everglade.train.penalties import count_idf
 from everglade.train.requirements import require_examples, require_finite, require_reachable, trained_settings
@@ -104,20 +104,22 @@ def train(  # noqa: C901 - the loop is one story, told in one place
     accelerator = make_accelerator(config)
     origin = describe_origin(config, model, training_set, validation, is_main=accelerator.is_main_process)
     model.settings = settings
-    blend = Blend(model, config.interpolate)
 
-    with reproducible(accelerator, config.seed), prepared(accelerator, config, model) as (encoder, optimizer):
+    with reproducible(accelerator, config.seed), prepared(accelerator, config, model) as run:
+        encoder, optimizer, blend = run.encoder, run.optimizer, Blend(run.trained, config.interpolate)
+
         # --- what an interrupted run has left -------------------------------------------------------------------------
         state, found = _take_up(out, origin, accelerator, resume)
         shift_logits(config, model, training_set, state, accelerator)
+        run.trained.settings = model.settings
         sparsity = Sparsity(config, model.n_terms, _idf(config, model, training_set))
         if found is not None:
-            sparsity.load(checkpoint.load_checkpoint(found, model, optimizer), state["sparsity"])
+            sparsity.load(checkpoint.load_checkpoint(found, run.trained, optimizer), state["sparsity"])
             checkpoint.restore_generators(state["generators"])
             if accelerator.scaler is not None:
                 accelerator.scaler.load_state_dict(state["scaler"])
         log = RunLog(out / "log.jsonl", state["log_bytes"], accelerator.is_main_process)
-        examine = partial(_validate, config, model, validation, out, log, accelerator, blend)
+        examine = partial(_validate, config, run, validation, out, log, accelerator, blend)
         tell = _teller(config, accelerator, progress)
 
         # --- how good the start is ------------------------------------------------------------------------------------
@@ -156,11 +158,12 @@ def train(  # noqa: C901 - the loop is one story, told in one place
             if step % config.validate_every == 0 or last:
                 state |= examine(state)
             if step % config.checkpoint_every == 0 or last:
-                _save(out, config, origin, model, optimizer, sparsity, state, log, accelerator)
+                _save(out, config, origin, run, sparsity, state, log, accelerator)
             tell(step, speed)
 
         # --- what the run leaves --------------------------------------------------------------------------------------
         blend.apply()
+        run.settle()
         if accelerator.is_main_process and (first <= config.steps or not (out / "final").exists()):
             if sparsity.lambdas.schedule is not None:
                 durable.write_json(out / "lambdas.json", sparsity.lambdas.schedule)
@@ -197,7 +200,7 @@ def _teller(
 
 def _validate(
     config: TrainConfig,
-    model: Splade,
+    run: Prepared,
     validation: Validation | None,
     out: Path,
     log: RunLog,
@@ -210,12 +213,14 @@ def _validate(
         return {}
     began, values = time.monotonic(), {config.validation_measure: 0.0}
     with blend.applied():
+        run.settle()
         if accelerator.is_main_process:
-            values = validate(model, validation, config.validation_measure, out / "validation.partial")
+            with run.lent() as model:
+                values = validate(model, validation, config.validation_measure, out / "validation.partial")
         score = from_main(accelerator, values[config.validation_measure])
         is_best = state["best_score"] is None or score > state["best_score"]
         if is_best and accelerator.is_main_process:
-            checkpoint.publish_model(model.save, out / "best")
+            checkpoint.publish_model(run.model.save, out / "best")
     log.write({"step": state["step"], "validation": values, "seconds": round(time.monotonic() - began, 3)})
     changed = {"best_score": score, "best_step": state["step"]} if is_best else {}
     return changed | ({"start_score": score} if state["step"] == 0 else {})
@@ -258,23 +263,26 @@ def _save(
     out: Path,
     config: TrainConfig,
     origin: dict[str, Any],
-    model: Splade,
-    optimizer: torch.optim.Optimizer,
+    run: Prepared,
     sparsity: Sparsity,
     state: Mapping[str, Any],
     log: RunLog,
     accelerator: Accelerator,
 ) -> None:
-    """Write a checkpoint from the main process while the others wait."""
-    if accelerator.is_main_process:
-        whole = {
-            **{key: state[key] for key in ("best_step", "best_score", "start_score", "logit_shift")},
-            "sparsity": sparsity.state(),
-            **origin,
-            "log_bytes": log.sync(),
-            "scaler": None if accelerator.scaler is None else accelerator.scaler.state_dict(),
-            "environment": checkpoint.environment(accelerator.num_processes),
-        }
-        checkpoint.save_checkpoint(out / "checkpoints", state["step"], model, optimizer, sparsity.tensors(), whole)
-        checkpoint.prune_checkpoints(out / "checkpoints", config.keep_checkpoints)
+    """Write a checkpoint from the main process while the others wait, or hand it their shards."""
+    is_main = accelerator.is_main_process
+    whole = {
+        **{key: state[key] for key in ("best_step", "best_score", "start_score", "logit_shift")},
+        "sparsity": sparsity.state(),
+        **origin,
+        "log_bytes": log.sync(),
+        "scaler": None if accelerator.scaler is None else accelerator.scaler.state_dict(),
+        "environment": checkpoint.environment(accelerator.num_processes),
+    }
+    folder = out / "checkpoints"
+    checkpoint.save_checkpoint(
+        folder, state["step"], run.trained, run.optimizer, sparsity.tensors(), whole, is_main=is_main
+    )
+    if is_main:
+        checkpoint.prune_checkpoints(folder, config.keep_checkpoints)
     accelerator.wait_for_everyone()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,6 +14,7 @@ from torch import nn
 
 from everglade.errors import ConfigError, MissingExtra
 from everglade.train import checkpoint
+from everglade.train.shards import collect_weights, shard_model
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -20,7 +23,50 @@ if TYPE_CHECKING:
     from everglade.model.splade import Splade
     from everglade.train.config import TrainConfig
 
-__all__ = ["from_main", "leave_processes", "make_accelerator", "prepared", "reproducible", "set_training"]
+__all__ = [
+    "Prepared",
+    "from_main",
+    "is_sharding",
+    "leave_processes",
+    "make_accelerator",
+    "prepared",
+    "reproducible",
+    "set_training",
+]
+
+_FSDP = "ACCELERATE_USE_FSDP"  # what `accelerate launch --use_fsdp` sets
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A model as the machine trains it."""
+
+    model: Splade
+    """The model, whole."""
+    trained: Splade
+    """Whose parameters the optimiser moves: `model` itself, or its copy in shards."""
+    encoder: nn.Module
+    """What is called to encode: `trained` as accelerate runs it."""
+    optimizer: torch.optim.Optimizer
+
+    def settle(self) -> None:
+        """Have the trained weights in `model`. All processes must call this together."""
+        if self.trained is not self.model:
+            collect_weights(self.trained, self.model)
+
+    @contextmanager
+    def lent(self) -> Iterator[Splade]:
+        """Give `model` on the device of the training, to encode with; beside shards it stays in the host's memory."""
+        home, here = (next(model.parameters()).device for model in (self.model, self.trained))
+        try:
+            yield self.model.to(here)
+        finally:
+            self.model.to(home)
+
+
+def is_sharding(config: TrainConfig) -> bool:
+    """Say whether the weights are cut up over the processes: by the settings, or by accelerate's."""
+    return config.shard or os.environ.get(_FSDP, "").lower() == "true"
 
 
 def make_accelerator(config: TrainConfig) -> Accelerator:
@@ -28,7 +74,7 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
 
     Raises:
         MissingExtra: if accelerate is not installed.
-        ConfigError: if the precision does not work here, or the batch cannot be cut into equal parts.
+        ConfigError: if the precision does not work here, alone or sharded, or the batch cannot be cut into equal parts.
     """
     try:
         from accelerate import Accelerator
@@ -41,22 +87,36 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
     # Buffers are constant, and sending them between the two forward passes of a step would spoil the first one's graph.
     constant_buffers = DistributedDataParallelKwargs(broadcast_buffers=False)
     try:
-        accelerator = Accelerator(mixed_precision=config.precision, kwargs_handlers=[constant_buffers])
+        with _unasked(_FSDP):
+            accelerator = Accelerator(mixed_precision=config.precision, kwargs_handlers=[constant_buffers])
     except ValueError as error:
         raise ConfigError(f"precision = {config.precision!r} does not work on this machine: {error}") from error
     if accelerator.distributed_type not in (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU):
         raise ConfigError(
-            f"accelerate is set up for {accelerator.distributed_type.value}, whose sharded weights Everglade cannot "
-            f"save. Use MULTI_GPU or MULTI_CPU; gradient_checkpointing and accumulation_steps save memory."
+            f"accelerate is set up for {accelerator.distributed_type.value}, which Everglade does not know. Use "
+            f"MULTI_GPU, MULTI_CPU or FSDP; for models larger than one machine's memory set shard = true."
         )
     if config.precision == "fp16" and accelerator.device.type == "cpu":
         raise ConfigError("precision = 'fp16' needs a GPU. On this machine use 'bf16' or 'no'.")
+    if config.precision == "fp16" and is_sharding(config):
+        raise ConfigError("precision = 'fp16' cannot be sharded: its scaler looks at whole gradients. Use 'bf16'.")
     if config.batch_size % (config.accumulation_steps * accelerator.num_processes):
         raise ConfigError(
             f"batch_size ({config.batch_size}) must be a multiple of accumulation_steps x processes "
             f"({config.accumulation_steps} x {accelerator.num_processes})."
         )
     return accelerator
+
+
+@contextmanager
+def _unasked(name: str) -> Iterator[None]:
+    """Hide a wish of the environment: accelerate would shard the model itself, and does that on GPUs only."""
+    wish = os.environ.pop(name, None)
+    try:
+        yield
+    finally:
+        if wish is not None:
+            os.environ[name] = wish
 
 
 def leave_processes() -> None:
@@ -66,28 +126,28 @@ def leave_processes() -> None:
 
 
 @contextmanager
-def prepared(
-    accelerator: Accelerator, config: TrainConfig, model: Splade
-) -> Iterator[tuple[nn.Module, torch.optim.Optimizer]]:
-    """Give the encoder as accelerate runs it, and AdamW without decay on biases and LayerNorm; undo it afterwards.
+def prepared(accelerator: Accelerator, config: TrainConfig, model: Splade) -> Iterator[Prepared]:
+    """Give the model as accelerate runs it, and AdamW without decay on biases and LayerNorm; undo it afterwards.
 
     Each group of the optimiser has a `scale`: its learning rate over that of the run.
 
     Raises:
-        ConfigError: if nothing is left to train, `query_learning_rate` has nothing to act on, or the backbone cannot do
-            gradient checkpointing.
+        ConfigError: if nothing is left to train, `query_learning_rate` has nothing to act on, the backbone cannot do
+            gradient checkpointing, or there is nothing to shard over.
     """
-    groups = _groups(config, model)
+    trained = shard_model(model, accelerator.device) if is_sharding(config) else model
+    optimizer = torch.optim.AdamW(_groups(config, trained), lr=config.learning_rate)
     was_training = model.training
-    checkpointed = _checkpointed(model) if config.gradient_checkpointing else []
+    checkpointed = _checkpointed(trained) if config.gradient_checkpointing else []
     for backbone in checkpointed:
         _switch_checkpointing(backbone, on=True)
     with warnings.catch_warnings():
         # Of the newer name of an argument that accelerate passes on; older versions of torch know only this one.
         warnings.filterwarnings("ignore", message=".*broadcast_buffers", category=FutureWarning)
-        encoder, optimizer = accelerator.prepare(model, torch.optim.AdamW(groups, lr=config.learning_rate))
+        # Evaluation mode leaves out DDP, which shards have no use for.
+        encoder = accelerator.prepare_model(trained, evaluation_mode=trained is not model)
     try:
-        yield encoder, optimizer
+        yield Prepared(model, trained, encoder, accelerator.prepare_optimizer(optimizer))
     finally:
         accelerator.unwrap_model(encoder, keep_fp32_wrapper=False)
         for backbone in checkpointed:
