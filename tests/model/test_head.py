@@ -111,6 +111,14 @@ def test_no_texts():
     assert splade_head(hidden, weight, offset, mask).shape == (0, 30)
 
 
+def test_no_positions():
+    weights, found = gradients(splade_head, *random_input(0, 3, 0, 4, 20), seed=0)
+    assert weights.shape == (3, 20)
+    assert not weights.any()
+    assert [part.shape for part in found] == [(3, 0, 4), (20, 4), (20,)]
+    assert not any(part.any() for part in found)
+
+
 def test_threads_change_no_bit():
     hidden, weight, offset, mask = random_input(29, 5, 40, 16, 700)
     found = []

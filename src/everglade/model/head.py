@@ -67,6 +67,8 @@ def splade_head(
         Weights of shape (B, V), at least 0, differentiable once in `hidden`, `weight` and `bias`; float32, or float64
         if `hidden` is. A row without any unmasked position is all zeros.
     """
+    if hidden.shape[1] == 0:  # as with one position that is masked
+        hidden, attention_mask = F.pad(hidden, (0, 0, 0, 1)), F.pad(attention_mask, (0, 1))
     if position_terms is not None and position_terms >= weight.shape[0]:
         position_terms = None
     differentiable = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in (hidden, weight, bias))
