@@ -26,7 +26,7 @@ $(VENV)-st5/ready: $(VENV)/ready tests/interop/make_st5.sh
 
 setup: $(VENV)/ready  ## Make the virtual environment and build the engine into it
 
-demo: $(VENV)/installed  ## Encode, index, search, mine, fine-tune and measure on the bundled collection
+demo: $(VENV)/installed  ## Train, mine, score, distil, index, search and measure on the bundled collection
 	$(BIN)/everglade demo --out demo-run $(DEMO)
 
 test: lint types layers engine-test unit  ## Check everything

@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 
 from everglade import Splade
-from everglade.demo import bundled_model
+from everglade.bundled import bundled_model
 from everglade.distill.bm25 import bm25_run
 from everglade.distill.examples import TrainingSet
 from everglade.distill.negatives import mine_negatives

@@ -19,7 +19,7 @@ from scipy.sparse import csr_array
 from sentence_transformers import SparseEncoder
 
 from everglade import Index, Splade, evaluate
-from everglade.demo import bundled_collection, bundled_model
+from everglade.bundled import bundled_collection, bundled_model
 from everglade.texts import open_collection
 from machine import write_result
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import shutil
 from dataclasses import dataclass
 
 import numpy as np
@@ -158,6 +159,48 @@ def test_another_model_does_not_go_on(tmp_path, changes):
         encode_to_folder(Letters(), make_rows(23), tmp_path / "v", shard_rows=5)
 
 
+@dataclass(frozen=True)
+class Settings:
+    length: int = 256
+
+
+@dataclass(frozen=True)
+class LaterSettings(Settings):
+    passages: int = 1
+    prefix: str = ""
+
+
+@dataclass
+class Set(Letters):
+    """Letters with settings."""
+
+    settings: Settings = Settings()
+
+
+def test_what_was_begun_before_a_setting_existed_goes_on_with_its_default(tmp_path):
+    """It ends byte for byte as if it had been begun today; with another value than the default it is refused."""
+    encode_to_folder(Set(settings=LaterSettings(9)), make_rows(23), tmp_path / "whole", shard_rows=4)
+
+    def begin():
+        with pytest.raises(KeyboardInterrupt):
+            encode_to_folder(Set(breaks_after=10, settings=Settings(9)), make_rows(23), tmp_path / "v", shard_rows=4)
+
+    begin()
+    for later in (LaterSettings(9, passages=2), LaterSettings(9, prefix="x"), LaterSettings(8), None):
+        with pytest.raises(VectorsError, match="other settings"):
+            encode_to_folder(Set(settings=later), make_rows(23), tmp_path / "v", shard_rows=4)
+    again = Set(settings=LaterSettings(9))
+    encode_to_folder(again, make_rows(23), tmp_path / "v", shard_rows=4)
+    assert again.encoded == 23 - 8
+    assert content(tmp_path / "v") == content(tmp_path / "whole")
+    shutil.rmtree(tmp_path / "v")
+    begin()
+    encode_to_folder(
+        Set(settings=LaterSettings(9, passages=2)), make_rows(23), tmp_path / "v", shard_rows=4, fresh=True
+    )
+    assert read_manifest(tmp_path / "v")["description"]["settings"]["passages"] == 2
+
+
 def test_a_finished_folder_is_not_replaced(tmp_path):
     encode_to_folder(Letters(), make_rows(3), tmp_path / "v")
     for fresh in (False, True):
@@ -222,7 +265,7 @@ def test_progress_counts_what_was_there_but_not_in_its_speed(tmp_path, monkeypat
 
 
 def test_the_bundled_model_resumes_byte_for_byte(tmp_path, monkeypatch):
-    from everglade.demo import bundled_model
+    from everglade.bundled import bundled_model
     from everglade.model.splade import Splade
 
     model = Splade.load(bundled_model(), max_document_length=16)

@@ -8,7 +8,7 @@ import torch
 
 import everglade
 from everglade import Index, Query, SparseMatrix, Splade
-from everglade.demo import bundled_model
+from everglade.bundled import bundled_model
 from everglade.model.head import splade_head
 from everglade.train.regularizers import flops
 

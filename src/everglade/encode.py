@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, is_dataclass
+from dataclasses import MISSING, asdict, fields, is_dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from everglade import durable
 from everglade.errors import ConfigError, VectorsError
 from everglade.progress import Meter, Progress, ProgressCallback
 from everglade.vectors import SparseMatrix, VectorsWriter, read_manifest
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 __all__ = ["Encoder", "Progress", "ProgressCallback", "encode_to_folder"]
 
@@ -85,6 +90,8 @@ def encode_to_folder(
     if shard_rows < 1:
         raise ConfigError(f"shard_rows must be at least 1, not {shard_rows}.")
     folder, own_rows, own_total = _take_part(Path(path), rows, part, total)
+    if not fresh:
+        _complete_settings(folder, encoder)
     writer = VectorsWriter(folder, _describe(encoder, side, part, shard_rows), fresh=fresh)
     meter = Meter(own_total, progress)
     finished = writer.shards
@@ -117,16 +124,35 @@ def _take_part(
 
 
 def _describe(encoder: Encoder, side: str, part: tuple[int, int] | None, shard_rows: int) -> dict[str, Any]:
-    # An encoder of the user's own need not have settings: its fingerprint already tells vectors apart.
-    settings = getattr(encoder, "settings", None)
+    settings = _find_settings(encoder)
     return {
         "n_terms": encoder.n_terms,
         "model": {"name": encoder.name, "fingerprint": encoder.fingerprint},
         "side": side,
-        "settings": asdict(settings) if is_dataclass(settings) and not isinstance(settings, type) else None,
+        "settings": None if settings is None else asdict(settings),
         "shard_rows": shard_rows,
         "part": None if part is None else list(part),
     }
+
+
+def _find_settings(encoder: Encoder) -> DataclassInstance | None:
+    """Give the encoder's settings; one of the user's own need not have any, as fingerprints tell vectors apart."""
+    settings = getattr(encoder, "settings", None)
+    return settings if is_dataclass(settings) and not isinstance(settings, type) else None
+
+
+def _complete_settings(folder: Path, encoder: Encoder) -> None:
+    """Give a folder that was begun before there were all of today's settings the others, which had their default."""
+    file = folder.with_name(folder.name + ".partial") / "manifest.json"
+    settings = _find_settings(encoder)
+    if settings is None or not file.exists():
+        return
+    manifest = json.loads(file.read_text(encoding="utf-8"))
+    begun = manifest["description"].get("settings")
+    defaults = {field.name: field.default for field in fields(settings) if field.default is not MISSING}
+    if isinstance(begun, dict) and not defaults.keys() <= begun.keys():
+        manifest["description"]["settings"] = {**defaults, **begun}
+        durable.write_json(file, manifest)
 
 
 def _skip_shard(folder: Path, shard: dict[str, Any], chunk: list[Row]) -> None:

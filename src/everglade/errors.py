@@ -118,9 +118,9 @@ class LockHeld(IndexFolderError):
         super().__init__(f"{path} is being written by {holder}. {advice}")
 
 
-def suggest_name(name: str, known: Sequence[str]) -> str:
+def suggest_name(name: str, known: Sequence[str], what: str = "settings") -> str:
     """Give the advice that ends a message about an unknown setting: the nearest known one, or all of them."""
     import difflib
 
     near = difflib.get_close_matches(name, known, n=1)
-    return f"Did you mean {near[0]}?" if near else f"The settings are {', '.join(known)}."
+    return f"Did you mean {near[0]}?" if near else f"The {what} are {', '.join(known) or 'none'}."

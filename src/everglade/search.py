@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from everglade.errors import ConfigError, InputError, ModelError, ModelMismatch
+from everglade.errors import ConfigError, InputError
 from everglade.explain import Explanation, Match, Row, TermWeight, explain_vectors, match_terms
 from everglade.index.intake import DocumentsById, as_document, as_queries, check_ids, check_matrix, check_texts
 from everglade.index.store import IndexInfo, Store
+from everglade.model_reference import check_model, check_reference, load_model, make_reference, refer_to
 from everglade.progress import Meter
 from everglade.reference import quantise_queries
 from everglade.texts import Document, Query, Run
@@ -47,9 +48,10 @@ class Index:
     at a time may write: it becomes the writer with its first change and stays it until the index is closed.
     """
 
-    def __init__(self, store: Store, encoder: Encoder | None) -> None:
+    def __init__(self, store: Store, encoder: Encoder | None, model_path: str | Path | None = None) -> None:
         self._store = store
         self._encoder = encoder
+        self._model_path = model_path
         self._names: list[str] | None = None
         self._model_lock = threading.Lock()
 
@@ -62,6 +64,7 @@ class Index:
         impact_scale: float | None = None,
         *,
         model_reference: Mapping[str, Any] | None = None,
+        identity: str | None = None,
     ) -> Self:
         """Make an empty index folder and open it.
 
@@ -71,8 +74,11 @@ class Index:
             n_terms: Size of the vocabulary, where no model says it.
             impact_scale: What weights are multiplied with to become impacts of 0 to 255; by default the first weights
                 decide.
-            model_reference: "name" and "fingerprint" of the model whose vectors will be added, where it is not at hand;
-                manifests of vectors folders hold them as "model".
+            model_reference: "name" and "fingerprint" of the model whose vectors will be added, where it is not at hand,
+                and its "settings" where they may be others than its folder's; manifests of vectors folders hold the
+                first two as "model" and these beside it.
+            identity: 32 hex digits that tell this index from others; drawn at random if None. The same additions to
+                two indexes of one identity give the same bytes.
 
         Raises:
             IndexFolderError: if something stands at `path` already.
@@ -84,17 +90,20 @@ class Index:
         if n_terms not in (None, size):
             raise ConfigError(f"n_terms is {n_terms}, but the model has {size} terms. Leave n_terms out.")
         given = model_reference or {}
-        reference = _reference(given.get("name"), given.get("fingerprint")) if model is None else _reference_to(model)
-        store = Store.create(path, n_terms=size, impact_scale=impact_scale, model=reference)
+        reference = refer_to(model)
+        if model is None:
+            reference = make_reference(given.get("name"), given.get("fingerprint"), given.get("settings"))
+        store = Store.create(path, n_terms=size, impact_scale=impact_scale, model=reference, identity=identity)
         return cls(store, model)
 
     @classmethod
-    def open(cls, path: str | Path, model: Encoder | None = None, *, verify: bool = True) -> Self:
+    def open(cls, path: str | Path, model: Encoder | str | Path | None = None, *, verify: bool = True) -> Self:
         """Open an index folder.
 
         Args:
             path: The folder.
-            model: The model that made it. Without one, the model that the index names is loaded when needed.
+            model: The model that made it, or where it lies if not where the index says. Unless it is given open, it is
+                loaded when needed, with the settings that the index notes.
             verify: Whether to check every byte of every segment. Without it a damaged file may give wrong results.
 
         Raises:
@@ -102,9 +111,10 @@ class Index:
             ModelMismatch: if the index was made by another model.
         """
         store = Store.open(path, verify=verify)
+        if model is None or isinstance(model, str | Path):
+            return cls(store, None, model)
         try:
-            if model is not None:
-                _check_model(store, model)
+            check_model(store, model)
         except BaseException:
             store.close()
             raise
@@ -125,9 +135,7 @@ class Index:
         """
         with self._model_lock:
             if self._encoder is None:
-                encoder = _load_model(self._store)
-                _check_model(self._store, encoder)
-                self._encoder = encoder
+                self._encoder = load_model(self._store, self._model_path)
             return self._encoder
 
     def __len__(self) -> int:
@@ -163,7 +171,7 @@ class Index:
         if batch_documents < 1:
             raise ConfigError(f"batch_documents is {batch_documents}: it must be at least 1.")
         encoder = self.encoder
-        _check_model(self._store, encoder)  # it may have been trained since the index was opened
+        check_model(self._store, encoder)  # it may have been trained since the index was opened
         self._store.become_writer()
         meter = Meter(len(documents) if total is None and isinstance(documents, Sized) else total, progress)
         remaining = (as_document(value, place) for place, value in enumerate(documents, start=1))
@@ -220,7 +228,8 @@ class Index:
         if description.get("side") == "query":
             raise InputError(f"{path} holds vectors of queries. Encode the documents and add those.")
         model = description.get("model") or {}
-        _check_reference(self._store, _reference(model.get("name"), model.get("fingerprint")), f"the model of {path}")
+        reference = make_reference(model.get("name"), model.get("fingerprint"), description.get("settings"))
+        check_reference(self._store, reference, f"the model of {path}")
         self._store.become_writer()
         meter = Meter(manifest["rows"], progress)
         texts = None if documents is None else DocumentsById(documents)
@@ -359,53 +368,3 @@ def _stored_query(queries: SparseMatrix) -> Row:
     """Give the one query as it is searched: rounded, and without the terms that came to nothing."""
     impacts, scales = quantise_queries(queries.canonical())
     return impacts.terms, impacts.impacts / scales[0]
-
-
-def _reference_to(model: Encoder) -> dict[str, Any] | None:
-    return _reference(getattr(model, "name", None), model.fingerprint)
-
-
-def _reference(name: str | None, fingerprint: str | None) -> dict[str, Any] | None:
-    """Say which model it is, in a way that holds in other folders too; None if nothing is known of it."""
-    if fingerprint is None:
-        return None
-    path = str(Path(name).absolute()) if name and Path(name).exists() else name
-    return {"path": path, "fingerprint": fingerprint}
-
-
-def _check_model(store: Store, model: Encoder) -> None:
-    if model.n_terms != store.meta.n_terms:
-        raise ModelMismatch(
-            f"{store.path} has {store.meta.n_terms} terms, but the model {getattr(model, 'name', None)} has "
-            f"{model.n_terms}. Open the index with the model that made it."
-        )
-    _check_reference(store, _reference_to(model), "the model at hand")
-
-
-def _check_reference(store: Store, other: dict[str, Any] | None, whose: str) -> None:
-    """Refuse the model `other` if the index names another one."""
-    own = store.meta.model
-    if own is None or other is None or own.get("fingerprint") == other.get("fingerprint"):
-        return
-    raise ModelMismatch(
-        f"{store.path} was made with the model {own.get('path')} (fingerprint {own.get('fingerprint')}), but "
-        f"{whose} is {other.get('path')} (fingerprint {other.get('fingerprint')}). "
-        f"Use the model of the index, or make another index."
-    )
-
-
-def _load_model(store: Store) -> Encoder:
-    """Load the model that the index names: the one place where searching may lead to torch.
-
-    A model whose queries come from a table leads there only when documents are added.
-    """
-    reference = store.meta.model
-    if reference is None or not reference.get("path"):
-        raise ModelError(f"{store.path} does not say which model made it. Give one: Index.open(path, model=...).")
-    from everglade.model.query import StaticQueries
-
-    if StaticQueries.can_load(reference["path"]):
-        return StaticQueries.load(reference["path"])
-    from everglade.model.splade import Splade
-
-    return Splade.load(reference["path"])

@@ -5,8 +5,8 @@ import json
 import pytest
 from typer.testing import CliRunner
 
+from everglade.bundled import bundled_model
 from everglade.cli import app
-from everglade.demo import bundled_model
 
 DOCUMENTS = {
     "d1": ("Headache", "Aspirin and rest relieve most headaches."),

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from everglade.bundled import bundled_model
 from everglade.cli import app
-from everglade.cli.train import _choose_validation, _parse_value
-from everglade.demo import bundled_model
+from everglade.cli.settings import parse_pair
+from everglade.cli.train import _choose_validation
 from everglade.texts import open_collection
 
 SHORT = ["--set", "steps=1", "--set", "batch_size=2", "--set", "warmup_steps=1", "--set", "negatives_per_query=1"]
@@ -50,8 +51,8 @@ def test_what_cannot_work_is_refused_before_anything_is_read(collection, tmp_pat
 
 
 def test_none_is_how_a_setting_is_left_to_its_default():
-    assert _parse_value("none") is None
-    assert (_parse_value("no"), _parse_value("2"), _parse_value("RR@10")) == ("no", 2, "RR@10")
+    pairs = [parse_pair(pair) for pair in ("warmup_steps=none", "precision = no", "steps=2", "measure=RR@10", "a=b=c")]
+    assert pairs == [("warmup_steps", None), ("precision", "no"), ("steps", 2), ("measure", "RR@10"), ("a", "b=c")]
     run("--hold-out", "0", "--set", "lambda_d=none", *SHORT)
     assert json.loads(Path("run/config.json").read_text())["lambda_d"] is None
 

@@ -1,29 +1,42 @@
 """The demo's folder, material and report; the whole of it is run by CI (`make demo DEMO=--short`)."""
 
 import json
+from pathlib import Path
 
 import pytest
 
-from everglade.demo.material import SHORT_DOCUMENTS, SHORT_QUERIES, load_material
-from everglade.demo.report import COLUMNS, Row, write_report
-from everglade.demo.run import begin_folder, list_differences
+from everglade.demo.material import DOCUMENTS, QUERIES, write_short_collection
+from everglade.demo.report import write_report
+from everglade.demo.run import RECIPE, SHORT, begin_folder, list_differences
 from everglade.errors import ConfigError
+from everglade.recipes.recipe import load_recipe
+from everglade.recipes.report import RecipeReport, Row, StageTime
+from everglade.texts import group_qrels, open_collection
 
 MEASURES = {"nDCG@10": 0.5, "RR@10": 0.25, "R@100": 1.0, "R@1000": 1.0}
 ROWS = [
-    Row("BM25", MEASURES, 0.1),
-    Row("one", {**MEASURES, "nDCG@10": 0.625}, 2.0, flops=4.0, query_terms=10.0, document_terms=100.0),
-    Row("two", MEASURES, 2.0, flops=1.0, query_terms=5.0, document_terms=50.0),
+    Row("BM25", 60, MEASURES, ms_per_query=0.1),
+    Row("one", 60, {**MEASURES, "nDCG@10": 0.625}, 4.0, 10.0, 100.0, 2.0),
+    Row("two", 60, MEASURES, 1.0, 5.0, 50.0, 2.0),
 ]
 
 
-def test_the_short_collection_still_holds_what_its_queries_need():
-    material = load_material(short=True)
-    held = {document.id for document in material.documents}
-    assert (len(held), len(material.queries), len(material.train_queries)) == (SHORT_DOCUMENTS, SHORT_QUERIES, 120)
-    for judged in (*material.qrels.values(), *material.train_qrels.values()):
-        assert held.issuperset(judged)
-    assert list(material.qrels) == [query.id for query in material.queries]
+def test_the_short_collection_still_holds_what_its_queries_need(tmp_path):
+    write_short_collection(tmp_path / "short")
+    collection = open_collection(tmp_path / "short")
+    held = {document.id for document in collection.documents()}
+    assert len(held) == DOCUMENTS
+    for split, count in QUERIES.items():
+        qrels = group_qrels(collection.qrels(split))
+        assert len(qrels) == len(collection.queries(split)) == count
+        assert all(held.issuperset(judged) for judged in qrels.values())
+    assert list(tmp_path.iterdir()) == [tmp_path / "short"]
+
+
+def test_the_short_demo_is_a_recipe_that_can_run():
+    short, full = ({stage.name: stage for stage in load_recipe(RECIPE).override(s).resolve()} for s in (SHORT, {}))
+    assert list(short) == list(full)
+    assert short["train"].settings["steps"] < full["train"].settings["steps"] / 5
 
 
 def test_a_folder_of_other_settings_or_of_somebody_else_is_left_alone(tmp_path):
@@ -51,12 +64,14 @@ def test_differences_are_signed_and_costs_compared_only_where_both_are_known():
 
 
 def test_the_report_says_the_same_as_a_page_and_as_json(tmp_path):
-    report = write_report(ROWS, ["a remark"], tmp_path, {"short": True}, ["bm25.trec"])
+    found = RecipeReport("self-distil-small", ROWS, [StageTime("train", "train", 61.25, False)], {}, Path("r.json"))
+    report = write_report(found, ["a remark"], tmp_path, {"short": True}, ["bm25.trec"])
     page = report.path.read_text()
-    assert "| one | 0.6250 | 0.2500 | 1.0000 | 4.00 | 10.0 | 100.0 | 2.00 |" in page
-    assert "| BM25 | 0.5000 | 0.2500 | 1.0000 | - | - | - | 0.10 |" in page
+    assert "| one | 0.6250 | 0.2500 | 1.0000 | 1.0000 | 4.00 | 10.0 | 100.0 | 2.00 |" in page
+    assert "| BM25 | 0.5000 | 0.2500 | 1.0000 | 1.0000 | - | - | - | 0.10 |" in page
+    assert "| train | train | 61.2 |" in page
     assert f"everglade evaluate {tmp_path / 'bm25.trec'} {tmp_path / 'qrels.tsv'}" in page
     written = json.loads((tmp_path / "report.json").read_text())
-    assert [row["model"] for row in written["rows"]] == ["BM25", "one", "two"]
+    assert [row["label"] for row in written["rows"]] == ["BM25", "one", "two"]
     assert written["remarks"] == ["a remark"]
-    assert all(len(row.cells()) == len(COLUMNS) for row in ROWS)
+    assert written["report"] == str(tmp_path / "report.md")

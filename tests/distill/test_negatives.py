@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from everglade.distill.examples import Example
 from everglade.distill.negatives import mine_negatives
 from everglade.errors import ConfigError
+from everglade.texts import Document
 
 RUN = {"q": {f"d{i:02d}": 100.0 - i for i in range(50)}, "other": {"d01": 1.0}}
 
@@ -19,6 +20,17 @@ def test_the_band_is_respected_and_equal_scores_go_by_id():
     run = {"q": {"b": 1.0, "a": 1.0, "c": 2.0, "d": 0.5}}
     mined = mine_negatives(run, {"q": {"x": 1}}, depth=3, skip=1, negatives_per_query=5, seed=0)
     assert mined.examples == [Example("q", ("x", "a", "b"))]
+
+
+def test_copies_of_a_positive_go_when_the_texts_are_known():
+    run = {"q": {"a": 5.0, "b": 4.0, "c": 3.0, "d": 2.0}, "r": {"b": 1.0}}
+    texts = {"x": "ferns", "a": "moss", "b": "ferns", "c": "ferns ", "d": "ferns", "y": "moss"}
+    documents = [Document(document_id, text) for document_id, text in texts.items()]
+    qrels = {"q": {"x": 1, "gone": 1, "d": 0}, "r": {"y": 1}}
+    mined = mine_negatives(run, qrels, depth=4, negatives_per_query=5, seed=0, documents=documents)
+    assert [example.document_ids for example in mined.examples] == [("gone", "a", "c"), ("x", "a", "c"), ("y", "b")]
+    plain = mine_negatives(run, qrels, depth=4, negatives_per_query=5, seed=0)
+    assert plain.examples[1].document_ids == ("x", "a", "b", "c", "d")
 
 
 def test_queries_without_candidates_are_counted_and_left_out():

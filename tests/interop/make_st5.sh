@@ -8,7 +8,8 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 python=${1:-.venv/bin/python}
-packages=(sentence-transformers==5.0.0 transformers==4.57.6 huggingface-hub==0.36.2 tokenizers==0.22.2 pillow==13.0.0)
+packages=(sentence-transformers==5.0.0 transformers==4.57.6 huggingface-hub==0.36.2 tokenizers==0.22.2 pillow==13.0.0
+  datasets==4.4.1 httpx==0.28.1 httpcore==1.0.9 h11==0.16.0 anyio==4.11.0 sniffio==1.3.1)
 folder=.venv-st5
 
 main=$("$python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')

@@ -67,7 +67,7 @@ def test_rows_do_not_depend_on_their_batch(mlm_folder, texts):
 
 def test_windows_change_nothing(bert, texts, monkeypatch):
     whole = dense(bert.encode_documents(texts))
-    monkeypatch.setattr("everglade.model.splade._WINDOW_ROWS", 3)
+    monkeypatch.setattr("everglade.model.passages._WINDOW_ROWS", 3)
     monkeypatch.setattr("everglade.model.encoding._BATCH_WEIGHTS", 1)
     np.testing.assert_allclose(dense(bert.encode_documents(texts)), whole, atol=1e-6)
 

@@ -289,6 +289,20 @@ def test_the_best_model_may_be_the_one_before_training(tiny, toy, validation, tm
     assert Splade.load(result.best).fingerprint == start
 
 
+def test_a_model_may_read_more_of_a_document_than_it_was_trained_on(tiny_folder, toy, tmp_path):
+    cut = replace(TEN, steps=3, checkpoint_every=3, max_document_length=3, warmup_steps=1, lambda_ramp_steps=1)
+    saved = []
+    for out, length in (("short", None), ("long", 12)):
+        result = train(replace(cut, saved_document_length=length), Splade.load(tiny_folder), toy[0], tmp_path / out)
+        saved.append(Splade.load(result.final))
+    assert [model.settings.max_document_length for model in saved] == [3, 12]
+    assert all(torch.equal(*pair) for pair in zip(*(model.parameters() for model in saved), strict=True))
+    words = ["tell1 tell2 tell3 tell4"]
+    assert saved[0].encode_documents(words).to_scipy().nnz < saved[1].encode_documents(words).to_scipy().nnz
+    with pytest.raises(ConfigError, match="max_document_length is 5 and saved_document_length 4"):
+        train(replace(cut, max_document_length=5, saved_document_length=4), saved[0], toy[0], tmp_path / "refused")
+
+
 def test_a_collapsed_run_stops_with_advice(tiny, toy, tmp_path):
     config = replace(TEN, steps=40, learning_rate=0.1, lambda_d=1e3, collapse_patience=2, lambda_ramp_steps=0)
     with pytest.raises(ConfigError, match="training has collapsed: every .* vector was empty at 2 log steps"):

@@ -111,12 +111,13 @@ def test_two_processes_train_the_model_of_one(alone, tiny_folder, tmp_path, shar
     require_the_model_of_one(alone, tiny_folder, tmp_path / "2", done.stdout)
 
 
-def test_shards_go_on_from_a_checkpoint_made_without_them(alone, tiny_folder, tmp_path):
+@pytest.mark.parametrize("asked_by", ["setting", "accelerate"])
+def test_shards_go_on_from_a_checkpoint_made_without_them(alone, tiny_folder, tmp_path, asked_by):
     shutil.copytree(alone[0] / "1", tmp_path / "2")
     shutil.rmtree(tmp_path / "2" / "final")
     shutil.rmtree(tmp_path / "2" / "checkpoints" / "step-00000004")
-    # As `accelerate launch --use_fsdp` asks for them, which leaves the settings of the run as they were.
-    done = launch_two(words_of(alone[0], tiny_folder, tmp_path / "2"), ACCELERATE_USE_FSDP="true")
+    words = words_of(alone[0], tiny_folder, tmp_path / "2", shard="true" if asked_by == "setting" else "false")
+    done = launch_two(words, ACCELERATE_USE_FSDP="true" if asked_by == "accelerate" else "false")
     assert "step-00000002 was made with another processes" in done.stderr
     require_the_model_of_one(alone, tiny_folder, tmp_path / "2", done.stdout)
 
@@ -129,3 +130,42 @@ def test_shards_need_several_processes(alone, tiny_folder, tmp_path, monkeypatch
     done = CliRunner().invoke(app, words)
     assert done.exit_code == 2
     assert "start them with torchrun" in done.stderr
+
+
+HALVES = """
+import os, sys, torch
+from torch.distributed.fsdp import FSDPModule
+from everglade.model.splade import Splade
+from everglade.train.shards import collect_weights, shard_model
+
+torch.distributed.init_process_group("gloo")
+model = Splade.load(sys.argv[1])
+before = [parameter.detach().clone() for parameter in model.parameters()]
+sharded = shard_model(model, torch.device("cpu"))
+layers = [module for module in sharded.modules() if isinstance(module, FSDPModule)]
+assert len(layers) == 2, layers  # the one layer, and the whole
+for parameter in sharded.parameters():
+    assert parameter.to_local().numel() <= (parameter.shape[0] + 1) // 2 * parameter[0].numel(), parameter.shape
+with torch.no_grad():
+    for parameter in sharded.parameters():
+        parameter.add_(1.0)
+assert all(torch.equal(*pair) for pair in zip(before, model.parameters()))
+collect_weights(sharded, model)
+assert all(torch.equal(old + 1.0, new) for old, new in zip(before, model.parameters()))
+torch.distributed.barrier()
+os._exit(0)  # gloo's threads may still run, and the interpreter would abort when it takes them down
+"""
+
+
+def test_each_process_holds_half_of_every_weight(tiny_folder, tmp_path):
+    (tmp_path / "halves.py").write_text(HALVES)
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(tmp_path / "halves.py")]
+    done = subprocess.run(
+        [sys.executable, *launcher, str(tiny_folder)],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]

@@ -15,7 +15,23 @@ from typing import Any
 
 import typer
 
-from everglade.cli import demo, doctor, encode, evaluate, examples, explain, index, info, search, train
+from everglade.cli import (
+    demo,
+    doctor,
+    encode,
+    evaluate,
+    examples,
+    explain,
+    index,
+    info,
+    negatives,
+    pretrain,
+    run,
+    score,
+    search,
+    train,
+    train_teacher,
+)
 from everglade.cli.output import print_error
 from everglade.errors import ConfigError, EvergladeError, IndexFolderError, InputError, MissingExtra, ModelError
 
@@ -73,6 +89,10 @@ def _root(
 
 for _command in (
     examples.examples,
+    negatives.negatives,
+    pretrain.pretrain,
+    train_teacher.train_teacher,
+    score.score,
     train.train,
     encode.encode,
     index.index,
@@ -81,9 +101,10 @@ for _command in (
     explain.explain,
     info.info,
     doctor.doctor,
+    run.run,
     demo.demo,
 ):
-    app.command(_command.__name__)(_answering_for_errors(_command))
+    app.command(_command.__name__.replace("_", "-"))(_answering_for_errors(_command))
 
 
 def main() -> None:

@@ -27,7 +27,8 @@ def demo(
 ) -> None:
     """Do the main job on the bundled data.
 
-    Encode, index, search, mine, fine-tune and measure, on the bundled collection (SciFact) and model.
+    The recipe self-distil-small on the bundled collection (SciFact) and model: train a first model and a teacher, mine,
+    score, distil, encode, index, search and measure.
 
     Prints one table and leaves a report with every file it used. An interrupted demo goes on where it stopped.
 
@@ -48,9 +49,9 @@ def demo(
 
 
 def _print(report: DemoReport) -> None:
-    from everglade.demo.report import COLUMNS
+    from everglade.recipes.report import COLUMNS
 
-    print_table(COLUMNS, [row.cells() for row in report.rows])
+    print_table(COLUMNS, [row.cells() for row in report.found.rows])
     for line in report.remarks:
         print(line)
     print(f"report: {report.path}")

@@ -9,18 +9,26 @@ import typer
 
 from everglade.cli.options import (
     AsJson,
+    DocumentPrefix,
     OnError,
     OnErrorOption,
+    PassageOverlap,
+    Passages,
+    QueryPrefix,
     Quiet,
     RejectsFile,
     Threads,
     limit_threads,
+    name_options,
     open_rejects,
+    pick_given,
 )
 from everglade.cli.output import print_fields, print_json, show_progress
 from everglade.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from everglade.search import Index
 
 __all__ = ["index"]
@@ -33,6 +41,10 @@ def index(
     ),
     model: Annotated[str | None, typer.Option(help="Model folder or hub id, to encode texts with.")] = None,
     documents: Annotated[str | None, typer.Option(help="Collection whose texts go with a vectors folder.")] = None,
+    query_prefix: QueryPrefix = None,
+    document_prefix: DocumentPrefix = None,
+    passages: Passages = None,
+    passage_overlap: PassageOverlap = None,
     delete: Annotated[list[str] | None, typer.Option(help="Document id to delete; may be repeated.")] = None,
     delete_from: Annotated[Path | None, typer.Option(help="File of document ids to delete, one a line.")] = None,
     threads: Threads = 0,
@@ -50,6 +62,8 @@ def index(
 
     Example: everglade index scifact -o glade.idx --model MODEL
 
+    Example: everglade index books -o glade.idx --model MODEL --passages 8 --passage-overlap 32
+
     Example: everglade index -o glade.idx --delete d17 --delete d18
     """
     from everglade.index.store import is_index
@@ -58,6 +72,13 @@ def index(
     gone = [*(delete or []), *_read_ids(delete_from)]
     if source is None and not gone:
         raise ConfigError("give a vectors folder or a collection to index, or ids to --delete.")
+    settings = pick_given(
+        query_prefix=query_prefix,
+        document_prefix=document_prefix,
+        passages=passages,
+        passage_overlap=passage_overlap,
+    )
+    _check_settings(settings, source, model)
     rejected = open_rejects(on_error, rejects)
     limit_threads(threads)
     result: dict[str, Any] = {"index": str(out)}
@@ -70,7 +91,7 @@ def index(
             raise ConfigError("a collection of texts needs --model to encode it. Example: --model path-or-hub-id.")
         collection = open_collection(source, rejects=rejected)
         total = sum(1 for _ in collection.documents())
-        with _open_for_texts(out, model) as opened, show_progress("indexing", quiet=quiet) as progress:
+        with _open_for_texts(out, model, settings) as opened, show_progress("indexing", quiet=quiet) as progress:
             result["added"] = opened.add(collection.documents(), skip_unchanged=True, total=total, progress=progress)
     if gone:
         from everglade.search import Index
@@ -80,6 +101,19 @@ def index(
     if rejected is not None:
         result["rejected lines"] = rejected.count
     print_json(result) if as_json else print_fields(result)
+
+
+def _check_settings(settings: Mapping[str, Any], source: str | None, model: str | None) -> None:
+    """Refuse settings that nothing would be read with."""
+    if not settings:
+        return
+    given = name_options(settings)
+    if source is None:
+        raise ConfigError(f"{given}: settings of a model need a collection, whose texts it reads.")
+    if _is_vectors(Path(source)):
+        raise ConfigError(f"{given}: the vectors in {source} were made already. Give the settings to everglade encode.")
+    if model is None:
+        raise ConfigError(f"{given}: settings of a model need --model, which reads the texts.")
 
 
 def _is_vectors(path: Path) -> bool:
@@ -94,18 +128,21 @@ def _open_for_vectors(out: Path, source: Path) -> Index:
     if is_index(out):
         return Index.open(out)
     description = read_manifest(source)["description"]
-    return Index.create(out, n_terms=description["n_terms"], model_reference=description.get("model"))
+    known = {**(description.get("model") or {}), "settings": description.get("settings")}
+    return Index.create(out, n_terms=description["n_terms"], model_reference=known)
 
 
-def _open_for_texts(out: Path, model: str | None) -> Index:
+def _open_for_texts(out: Path, model: str | None, settings: Mapping[str, Any]) -> Index:
     from everglade.index.store import is_index
     from everglade.search import Index
 
+    if is_index(out) and not settings:
+        return Index.open(out, model=model)  # which reads as the index notes
     encoder = None
     if model is not None:
         from everglade.model.splade import Splade
 
-        encoder = Splade.load(model)
+        encoder = Splade.load(model, **settings)
     return Index.open(out, model=encoder) if is_index(out) else Index.create(out, encoder)
 
 

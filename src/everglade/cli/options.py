@@ -4,26 +4,34 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from everglade.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from everglade.texts import Rejects
 
 __all__ = [
     "AsJson",
+    "DocumentPrefix",
     "Fresh",
     "OnError",
     "OnErrorOption",
+    "PassageOverlap",
+    "Passages",
+    "QueryPrefix",
     "Quiet",
     "RejectsFile",
     "Threads",
     "limit_threads",
+    "name_options",
     "open_rejects",
     "parse_shard",
+    "pick_given",
 ]
 
 
@@ -40,6 +48,30 @@ Fresh = Annotated[bool, typer.Option("--fresh", help="Start again instead of goi
 Threads = Annotated[int, typer.Option(min=0, help="Threads to use; 0 means one for each core.")]
 OnErrorOption = Annotated[OnError, typer.Option(help="Stop at a line that cannot be used, or skip it and count.")]
 RejectsFile = Annotated[Path, typer.Option(help="Where --on-error skip writes the lines it left out.")]
+
+QueryPrefix = Annotated[
+    str | None, typer.Option(help="Text before every query, as it stands; the model's own if not given.")
+]
+DocumentPrefix = Annotated[
+    str | None, typer.Option(help="Text before every document, as it stands; the model's own if not given.")
+]
+Passages = Annotated[
+    int | None,
+    typer.Option(min=1, help="Most passages a long document is read as; 1 cuts it. The model's own if not given."),
+]
+PassageOverlap = Annotated[
+    int | None, typer.Option(min=0, help="Tokens that neighbouring passages share; the model's own if not given.")
+]
+
+
+def pick_given(**settings: str | int | None) -> dict[str, Any]:
+    """Give the settings of a model that were given on the command line, by name."""
+    return {name: value for name, value in settings.items() if value is not None}
+
+
+def name_options(settings: Iterable[str]) -> str:
+    """Spell settings as the options that gave them."""
+    return ", ".join(f"--{name.replace('_', '-')}" for name in settings)
 
 
 def limit_threads(threads: int) -> None:

@@ -14,7 +14,6 @@ from everglade.cli.sources import open_queries
 from everglade.errors import ConfigError
 
 if TYPE_CHECKING:
-    from everglade.encode import Encoder
     from everglade.search import Hit, Index
 
 __all__ = ["search"]
@@ -46,19 +45,11 @@ def search(
     if (text is None) == (queries is None):
         raise ConfigError("give either a text to search for, or --queries with a collection or file.")
     limit_threads(threads)
-    with Index.open(index, model=_load(model)) as opened:
+    with Index.open(index, model=model) as opened:
         if text is not None:
             _print_hits(opened, opened.search(text, k or 10), why=why, as_json=as_json)
         else:
             _write_run(opened, str(queries), split, out, k or 1000, threads=threads, as_json=as_json)
-
-
-def _load(model: str | None) -> Encoder | None:
-    if model is None:
-        return None
-    from everglade.model.splade import Splade
-
-    return Splade.load(model)
 
 
 def _print_hits(index: Index, hits: list[Hit], *, why: bool, as_json: bool) -> None:

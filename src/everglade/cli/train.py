@@ -5,14 +5,24 @@ from __future__ import annotations
 import os
 import sys
 import time
-import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from everglade.cli.options import AsJson, Quiet, Threads, limit_threads
+from everglade.cli.options import (
+    AsJson,
+    DocumentPrefix,
+    PassageOverlap,
+    Passages,
+    QueryPrefix,
+    Quiet,
+    Threads,
+    limit_threads,
+    pick_given,
+)
 from everglade.cli.output import print_fields, print_json, show_progress, speaks
+from everglade.cli.settings import read_settings
 from everglade.cli.sources import choose_split
 from everglade.errors import ConfigError
 
@@ -60,6 +70,10 @@ def train(
         bool, typer.Option("--freeze-documents", help="Train the query encoder alone.")
     ] = False,
     reading: Annotated[str | None, typer.Option(help="How a decoder reads: bidirectional, echo or causal.")] = None,
+    query_prefix: QueryPrefix = None,
+    document_prefix: DocumentPrefix = None,
+    passages: Passages = None,
+    passage_overlap: PassageOverlap = None,
     lora_rank: Annotated[int, typer.Option(min=0, help="Train adapters of this rank only; 0 trains all weights.")] = 0,
     fresh: Annotated[bool, typer.Option("--fresh", help="Refuse to go on with a run that is in --out.")] = False,
     threads: Threads = 0,
@@ -77,17 +91,27 @@ def train(
 
     Example: everglade train MODEL scifact -o run --split train --negatives mined.trec --config train.toml
 
+    Example: everglade train MODEL books -o run --split train --passages 4 --document-prefix "passage: "
+
     Example: everglade train MODEL scifact -o run --split train --query-encoder static --set target_doc_terms=150
     """
     from everglade.texts import open_collection
+    from everglade.train.config import TrainConfig
     from everglade.train.loop import train as train_model
     from everglade.train.machine import leave_processes
 
-    settings = _read_settings(config, setting or [])
+    settings = read_settings(TrainConfig, config, setting)
     _check_early(settings, hold_out, validate_in, texts)
     limit_threads(threads)
     source = open_collection(collection)
-    start = _load_start(model, query_encoder, freeze_documents, reading, lora_rank, settings.seed)
+    changes = pick_given(
+        reading=reading,
+        query_prefix=query_prefix,
+        document_prefix=document_prefix,
+        passages=passages,
+        passage_overlap=passage_overlap,
+    )
+    start = _load_start(model, query_encoder, freeze_documents, changes, lora_rank, settings)
     split = choose_split(source, split)
     qrels, held = _split_queries(source, split, settings.seed, hold_out)
     found = _find_examples(source, qrels, split, settings, examples, negatives, depth, quiet=quiet)
@@ -111,17 +135,24 @@ def train(
 
 
 def _load_start(
-    path: str, query_encoder: str | None, freeze_documents: bool, reading: str | None, lora_rank: int, seed: int
+    path: str,
+    query_encoder: str | None,
+    freeze_documents: bool,
+    given: dict[str, Any],
+    lora_rank: int,
+    config: TrainConfig,
 ) -> Splade:
+    from everglade.model.lengths import BOTH
     from everglade.model.lora import add_lora
     from everglade.model.splade import Splade
 
-    changes: dict[str, Any] = {"freeze_documents": True} if freeze_documents else {}
-    if reading is not None:
-        changes["reading"] = reading
+    # With the lengths of the run, not the folder's, as passages must fit into them.
+    changes = given | {key: getattr(config, key) for key in BOTH}
+    if freeze_documents:
+        changes["freeze_documents"] = True
     model = Splade.load(path, query_encoder=query_encoder, **changes)
     if lora_rank:
-        add_lora(model, lora_rank, seed=seed)
+        add_lora(model, lora_rank, seed=config.seed)
     return model
 
 
@@ -161,18 +192,6 @@ def _choose_validation(source: Collection, split: str, held: Qrels, share: float
     return Validation(documents, [query for query in source.queries(split) if query.id in held], held)
 
 
-def _read_settings(config: Path | None, pairs: list[str]) -> TrainConfig:
-    from everglade.train.config import TrainConfig
-
-    values: dict[str, Any] = {} if config is None else TrainConfig.from_toml(config).to_dict()
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not equals:
-            raise ConfigError(f"--set {pair!r} is not of the form key=value. Example: --set steps=300.")
-        values[key.strip()] = _parse_value(value.strip())
-    return TrainConfig.from_dict(values, "--set")
-
-
 def _check_early(settings: TrainConfig, hold_out: float, validate_in: float | None, texts: Path | None) -> None:
     """Refuse what would be refused after the collection has been read and mined."""
     from everglade.train.lambdas import read_schedule
@@ -187,15 +206,6 @@ def _check_early(settings: TrainConfig, hold_out: float, validate_in: float | No
             "--texts is for collections larger than memory, but validation takes its documents into memory: say what "
             "share of them with --validate-in, such as 0.01, or keep no queries with --hold-out 0."
         )
-
-
-def _parse_value(text: str) -> Any:  # noqa: ANN401 - any TOML value
-    if text == "none":
-        return None  # as docs/tuning.md writes it; TOML has no word for it
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text
 
 
 def _find_examples(
@@ -223,7 +233,14 @@ def _find_examples(
         run = bm25_run(source.documents(), judged, k=depth)
     else:
         run = read_run(negatives)
-    mined = mine_negatives(run, qrels, depth=depth, negatives_per_query=NEGATIVES_KEPT, seed=settings.seed)
+    mined = mine_negatives(
+        run,
+        qrels,
+        depth=depth,
+        negatives_per_query=NEGATIVES_KEPT,
+        seed=settings.seed,
+        documents=source.documents(),
+    )
     if speaks() and not quiet:
         print(f"mined negatives for {mined.queries - mined.without} of {mined.queries} queries", file=sys.stderr)
     return mined.examples

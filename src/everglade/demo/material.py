@@ -1,45 +1,48 @@
-"""The part of the bundled collection that the demo works on."""
+"""The part of the bundled collection that the short demo works on."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from pathlib import Path
 
-from everglade.demo import bundled_collection
-from everglade.texts import Document, Qrels, Query, group_qrels, open_collection
+from everglade import durable
+from everglade.bundled import bundled_collection
+from everglade.texts import group_qrels, open_collection
 
-__all__ = ["Material", "load_material"]
+__all__ = ["write_short_collection"]
 
-SHORT_DOCUMENTS = 800
-SHORT_QUERIES = 60
-
-
-@dataclass(frozen=True, slots=True)
-class Material:
-    """Documents, the test queries with their judgements, and the training queries with theirs."""
-
-    documents: list[Document]
-    queries: list[Query]
-    qrels: Qrels
-    train_queries: list[Query]
-    train_qrels: Qrels
+DOCUMENTS = 800
+QUERIES = {"train": 120, "test": 60}
 
 
-def load_material(*, short: bool) -> Material:
-    """Read the bundled collection; the short demo keeps the documents its queries need and a few hundred others."""
+def write_short_collection(folder: Path) -> None:
+    """Write the first queries of each split, the documents they need and some others as a BEIR folder.
+
+    It appears whole or not at all, and is left alone if it stands.
+    """
+    if folder.exists():
+        return
     collection = open_collection(bundled_collection())
+    queries = {split: collection.queries(split)[:count] for split, count in QUERIES.items()}
+    qrels = {split: group_qrels(collection.qrels(split)) for split in QUERIES}
+    judged = {split: {query.id: qrels[split][query.id] for query in queries[split]} for split in QUERIES}
+    needed = {document for found in judged.values() for documents in found.values() for document in documents}
     documents = list(collection.documents())
-    queries, train_queries = collection.queries("test"), collection.queries("train")
-    if short:
-        queries, train_queries = queries[:SHORT_QUERIES], train_queries[: 2 * SHORT_QUERIES]
-    qrels = _judging(queries, group_qrels(collection.qrels("test")))
-    train_qrels = _judging(train_queries, group_qrels(collection.qrels("train")))
-    if short:
-        needed = {document for judged in (*qrels.values(), *train_qrels.values()) for document in judged}
-        others = [document.id for document in documents if document.id not in needed]
-        kept = needed.union(others[: SHORT_DOCUMENTS - len(needed)])
-        documents = [document for document in documents if document.id in kept]
-    return Material(documents, queries, qrels, train_queries, train_qrels)
+    others = [document.id for document in documents if document.id not in needed][: DOCUMENTS - len(needed)]
+    kept = needed.union(others)
+    with durable.private_folder(folder) as partial:
+        rows = [{"_id": d.id, "title": d.title, "text": d.text} for d in documents if d.id in kept]
+        _write_lines(partial / "corpus.jsonl", [json.dumps(row) for row in rows])
+        asked = [json.dumps({"_id": query.id, "text": query.text}) for split in QUERIES for query in queries[split]]
+        _write_lines(partial / "queries.jsonl", asked)
+        (partial / "qrels").mkdir()
+        for split, found in judged.items():
+            lines = [
+                f"{query}\t{name}\t{value}" for query, documents in found.items() for name, value in documents.items()
+            ]
+            _write_lines(partial / "qrels" / f"{split}.tsv", ["query-id\tcorpus-id\tscore", *lines])
+        durable.publish_folder(partial, folder)
 
 
-def _judging(queries: list[Query], qrels: Qrels) -> Qrels:
-    return {query.id: qrels[query.id] for query in queries}
+def _write_lines(path: Path, lines: list[str]) -> None:
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")

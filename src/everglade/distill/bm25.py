@@ -8,7 +8,7 @@ would gain a point or two on English.
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -43,6 +43,7 @@ class Bm25:
         if not ordered:
             raise InputError("there are no documents for BM25 to search")
         self._ids = [document.id for document in ordered]
+        self._places = {document_id: place for place, document_id in enumerate(self._ids)}
         words = _words([document.full_text for document in ordered])
         self._known = {word for text in words for word in text}
         self._engine = bm25s.BM25(k1=K1, b=B, method="lucene")
@@ -62,10 +63,21 @@ class Bm25:
         asked = list(queries)
         run: Run = {}
         for query, words in zip(asked, _words([query.text for query in asked]), strict=True):
-            known = [word for word in words if word in self._known]
-            scores = self._engine.get_scores(known) if known else np.zeros(0, dtype=np.float32)
+            scores = self._score_all(words)
             run[query.id] = {self._ids[place]: float(scores[place]) for place in _best(scores, k)}
         return run
+
+    def score(self, query: str, document_ids: Sequence[str]) -> NDArray[np.float32]:
+        """Give the score of each of these documents, 0 for one that shares no word with the query; shape (n,)."""
+        scores = self._score_all(_words([query])[0])
+        return scores[[self._places[document_id] for document_id in document_ids]]
+
+    def _score_all(self, words: list[str]) -> NDArray[np.float32]:
+        known = [word for word in words if word in self._known]
+        if not known:
+            return np.zeros(len(self._ids), dtype=np.float32)
+        scores: NDArray[np.float32] = self._engine.get_scores(known)
+        return scores
 
 
 def bm25_run(documents: Iterable[Document], queries: Iterable[Query], k: int) -> Run:

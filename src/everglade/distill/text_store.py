@@ -32,7 +32,7 @@ from everglade.errors import InputError
 from everglade.texts import Collection, FileCollection
 from everglade.texts.lines import require_file
 
-__all__ = ["CollectionTexts", "TextStore", "store_collection", "write_texts"]
+__all__ = ["CollectionTexts", "TextStore", "store_collection", "store_documents", "write_texts"]
 
 _TEXTS = pa.schema([pa.field("id", pa.large_utf8()), pa.field("text", pa.large_utf8())])
 _LOOKUP = pa.schema([pa.field("hash", pa.uint64()), pa.field("row", pa.uint32())])
@@ -160,10 +160,13 @@ def store_collection(collection: Collection, folder: str | Path) -> CollectionTe
     """
     folder, source = Path(folder), _describe(collection)
     queries = _kept_or_made(folder / "queries", source, lambda: ((q.id, q.text) for q in collection.queries()))
-    documents = _kept_or_made(
-        folder / "documents", source, lambda: ((d.id, d.full_text) for d in collection.documents())
-    )
-    return CollectionTexts(queries, documents)
+    return CollectionTexts(queries, store_documents(collection, folder))
+
+
+def store_documents(collection: Collection, folder: str | Path) -> TextStore:
+    """Give the documents alone as `store_collection` does, from the same folder; for those without queries."""
+    texts = ((d.id, d.full_text) for d in collection.documents())
+    return _kept_or_made(Path(folder) / "documents", _describe(collection), lambda: texts)
 
 
 def _kept_or_made(folder: Path, source: object, texts: Callable[[], Iterable[tuple[str, str]]]) -> TextStore:

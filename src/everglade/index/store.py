@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import threading
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
@@ -113,7 +114,13 @@ class Store:
 
     @classmethod
     def create(
-        cls, path: str | Path, *, n_terms: int, impact_scale: float | None = None, model: dict[str, Any] | None = None
+        cls,
+        path: str | Path,
+        *,
+        n_terms: int,
+        impact_scale: float | None = None,
+        model: dict[str, Any] | None = None,
+        identity: str | None = None,
     ) -> Self:
         """Make an empty index folder and open it.
 
@@ -123,6 +130,8 @@ class Store:
             impact_scale: What weights are multiplied with to become impacts of 0 to 255; by default the first weights
                 decide, see `choose_scale`.
             model: A JSON object that says which model makes the vectors, or None.
+            identity: 32 hex digits that tell this index from others; drawn at random if None. The same additions to
+                two indexes of one identity give the same bytes.
 
         Raises:
             IndexFolderError: if something stands at `path` already.
@@ -133,8 +142,10 @@ class Store:
             raise ConfigError(f"n_terms is {n_terms!r}: it must be a whole number from 1 to {MAX_TERMS}.")
         if impact_scale is not None and not (math.isfinite(impact_scale) and impact_scale > 0):
             raise ConfigError(f"impact_scale is {impact_scale}: it must be a positive number, or None.")
+        if identity is not None and re.fullmatch("[0-9a-f]{32}", identity) is None:
+            raise ConfigError(f"identity is {identity!r}: it must be 32 hex digits in lower case, or None.")
         _require_free(final)
-        meta = Meta(uuid.uuid4().hex, n_terms, None if impact_scale is None else float(impact_scale), model)
+        meta = Meta(identity or uuid.uuid4().hex, n_terms, None if impact_scale is None else float(impact_scale), model)
         _make_folder(final, meta)
         return cls.open(final)
 

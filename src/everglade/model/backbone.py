@@ -19,7 +19,7 @@ from everglade.errors import ModelError
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-__all__ = ["find_decoder", "hidden_states", "open_decoder", "position_limit"]
+__all__ = ["find_decoder", "freeze_parameters", "hidden_states", "open_decoder", "position_limit", "shift_bias"]
 
 # Set while `hidden_states` runs in this thread: decoders then hand on their input.
 _skipping: ContextVar[bool] = ContextVar("_skipping", default=False)
@@ -35,6 +35,22 @@ def find_decoder(mlm: PreTrainedModel) -> nn.Linear:
     if not isinstance(decoder, nn.Linear):
         raise ModelError(f"{type(mlm).__name__} does not end in a linear decoder, so its logits cannot be streamed.")
     return decoder
+
+
+def shift_bias(decoder: nn.Linear, shift: float) -> Tensor | None:
+    """Give the decoder's bias, shape (V,), with `shift` taken off every logit; None if it has none and nothing is."""
+    if not shift:
+        return decoder.bias
+    bias = 0.0 if decoder.bias is None else decoder.bias
+    return decoder.weight.new_full((len(decoder.weight),), -shift) + bias
+
+
+def freeze_parameters(module: nn.Module) -> list[nn.Parameter]:
+    """Train nothing of a module any more; gives the parameters that were to be trained."""
+    frozen = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    for parameter in frozen:
+        parameter.requires_grad_(False)
+    return frozen
 
 
 def open_decoder(mlm: PreTrainedModel) -> None:

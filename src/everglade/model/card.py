@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import re
+
 from everglade.model.settings import SpladeSettings
 
 __all__ = ["model_card"]
@@ -17,6 +20,29 @@ _OPENS = (
     "The folder also opens in `sentence_transformers.SparseEncoder`.",
 )
 _OPENS_IN_EVERGLADE = "Other tools do not know how this decoder reads a text: open the folder in Everglade."
+
+
+def _describe_documents(settings: SpladeSettings) -> str:
+    length = settings.max_document_length
+    if settings.passages == 1:
+        return f"are cut after {length} tokens"
+    shared = f", {settings.passage_overlap} of them shared with the one before" if settings.passage_overlap else ""
+    return (
+        f"are read as up to {settings.passages} passages of {length} tokens{shared}, and a term weighs what it weighs "
+        f"most in any of them (Everglade does this; other tools read the first passage only)"
+    )
+
+
+def _describe_prefixes(settings: SpladeSettings) -> str:
+    found = [(side, getattr(settings, f"{side}_prefix")) for side in ("query", "document")]
+    return "".join(f"Before each {side} stands {_quote(prefix)}.\n" for side, prefix in found if prefix)
+
+
+def _quote(text: str) -> str:
+    """Give the text as a JSON string that Markdown shows as it stands: a code span on one line."""
+    quoted = json.dumps(text, ensure_ascii=False)
+    fence = "`" * (1 + max(map(len, re.findall("`+", quoted)), default=0))
+    return f"{fence}{quoted}{fence}"
 
 
 def model_card(architecture: str, n_terms: int, settings: SpladeSettings, query_kind: str) -> str:
@@ -35,7 +61,8 @@ tags:
 # A SPLADE model
 
 A {architecture} that turns a text into a sparse vector over {n_terms:,} terms ({settings.pooling} pooling). Documents
-are cut after {settings.max_document_length} tokens, queries after {settings.max_query_length}. {_QUERIES[query_kind]}
+{_describe_documents(settings)}, queries are cut after {settings.max_query_length}. {_QUERIES[query_kind]}
+{_describe_prefixes(settings)}
 
 ```python
 from everglade import Splade

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 
 from everglade.model.batches import plan_batches
 from everglade.model.head_screened import ScreenedDecoder, is_supported
+from everglade.model.passages import merge_passages
 from everglade.vectors import SparseMatrix
 
 if TYPE_CHECKING:
@@ -36,31 +38,42 @@ def encode_in_batches(
     n_terms: int,
     workers: int,
     meter: Meter,
+    owners: NDArray[np.int64] | None = None,
 ) -> SparseMatrix:
-    """Give the row of each text, in order.
+    """Give the row of each text, in order; of a text that owns several rows of tokens, their maximum.
 
     With several workers each encodes batches of its own on one thread of torch: operations as small as those of a batch
     leave several threads waiting for each other.
 
     Args:
-        ids: The texts' tokens.
+        ids: The texts' tokens, or those of their passages.
         encode: Gives the rows of a batch, longest text first; called from several threads at once.
         batch_tokens: A batch holds at most that many tokens, padding included, but always at least one text.
         n_terms: Size of the vocabulary.
         workers: Batches encoded at once.
-        meter: Advanced after every batch.
+        meter: Advanced after every batch by the texts that are finished.
+        owners: Which text each row of `ids` belongs to, ascending; None where each is a text.
     """
     lengths = [len(row) for row in ids]
     if workers > 1:
         batch_tokens = min(batch_tokens, max(1, sum(lengths) // workers))  # a small piece of work is shared too
     batches = plan_batches(lengths, batch_tokens, max(1, _BATCH_WEIGHTS // n_terms))
     tokens = [[ids[row] for row in batch] for batch in batches]
+    count = len if owners is None else partial(_count_finished, np.bincount(owners), owners)
     parts = []
     with _each_in_turn(encode, tokens, min(workers, len(tokens))) as encoded:
         for batch, rows in zip(batches, encoded, strict=True):
             parts.append(rows)
-            meter.advance(len(batch))
-    return SparseMatrix.stack(parts).take(np.argsort(np.concatenate(batches)))
+            meter.advance(count(batch))
+    matrix = SparseMatrix.stack(parts).take(np.argsort(np.concatenate(batches)))
+    return matrix if owners is None else merge_passages(matrix, owners)
+
+
+def _count_finished(missing: NDArray[np.int64], owners: NDArray[np.int64], batch: NDArray[np.int64]) -> int:
+    """Take a batch of passages off those that each text is `missing`; give how many texts have none left."""
+    encoded = owners[batch]
+    np.subtract.at(missing, encoded, 1)
+    return int(np.count_nonzero(missing[np.unique(encoded)] == 0))
 
 
 @contextmanager

@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
     from torch import nn
+    from transformers import PretrainedConfig
 
-__all__ = ["hash_encoder", "hash_model", "tokenizer_rules"]
+__all__ = ["hash_encoder", "hash_model", "hash_start", "tokenizer_rules"]
 
 # Keys of tokenizer_config.json that change the tokens, beside what tokenizer.json says.
 _TOKENIZER_SWITCHES = ("do_lower_case", "strip_accents", "tokenize_chinese_chars", "add_prefix_space")
+# Keys of a config that say where a model came from and how it was kept, not what it is.
+_PROVENANCE = frozenset({"dtype", "torch_dtype", "transformers_version"})
 # What of a backbone's config changes its output although its weights have the same shapes.
 _BACKBONE_SWITCHES = frozenset(
     "activation hidden_act hidden_activation num_attention_heads num_key_value_heads n_heads head_dim layer_norm_eps "  # noqa: SIM905
@@ -48,6 +51,18 @@ def hash_encoder(module: nn.Module, *rules: object, dtype: torch.dtype | None = 
 def hash_model(document_hash: str, settings: Mapping[str, Any], query: object) -> str:
     """Give the fingerprint of a model with a query encoder of its own, from the hash of its document encoder."""
     return hashlib.sha256(json.dumps([document_hash, settings, query], sort_keys=True).encode()).hexdigest()
+
+
+def hash_start(weights: str, config: PretrainedConfig, tokenizer: object) -> str:
+    """Give the sha256 over all of a model that a training from it depends on.
+
+    Args:
+        weights: A hash of its weights.
+        config: Its config, of which everything counts but paths and versions: dropout changes no vector, but training.
+        tokenizer: What decides its tokens, as JSON.
+    """
+    said = {key: value for key, value in config.to_dict().items() if not (key[:1] == "_" or key in _PROVENANCE)}
+    return hashlib.sha256(json.dumps([weights, said, tokenizer], sort_keys=True).encode()).hexdigest()
 
 
 def tokenizer_rules(tokenizer_files: Mapping[str, bytes]) -> tuple[dict[str, Any], dict[str, Any]]:

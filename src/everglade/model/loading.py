@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from everglade.errors import MissingExtra, ModelError
+from everglade.errors import ConfigError, MissingExtra, ModelError
 from everglade.model.files import TOKENIZER_FILES, ModelFolder
 from everglade.model.folder import is_decoder
 
@@ -16,10 +16,24 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ["load_parts", "quiet_transformers", "read_tokenizer_files"]
+__all__ = ["find_number_type", "load_parts", "quiet_transformers", "read_tokenizer_files"]
 
 # Heads beside the masked language model that common checkpoints carry and that no vector depends on.
 _SPARE_WEIGHTS = ("pooler", "seq_relationship", "position_ids")
+
+
+def find_number_type(name: str) -> torch.dtype:
+    """Give the number type that weights may have by that name.
+
+    Raises:
+        ConfigError: if there is none.
+    """
+    import torch
+
+    kinds = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+    if name not in kinds:
+        raise ConfigError(f"{name!r} is not a number type for weights. Choose one of {', '.join(kinds)}.")
+    return kinds[name]
 
 
 def load_parts(folder: ModelFolder, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:

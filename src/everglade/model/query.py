@@ -76,18 +76,23 @@ class StaticQueries:
         self._lock = threading.Lock()
 
     @classmethod
-    def load(cls, path_or_id: str | Path) -> Self:
+    def load(cls, path_or_id: str | Path, **settings: Any) -> Self:  # noqa: ANN401 - checked by SpladeSettings
         """Open the query side of a model that Everglade saved.
+
+        Args:
+            path_or_id: The folder, or the name of a model on the Hugging Face hub.
+            settings: Fields of `SpladeSettings` that replace what the folder says.
 
         Raises:
             ModelError: if it cannot be opened, or its queries need a language model.
+            ConfigError: if a setting is unknown or out of range.
         """
-        folder = read_folder(find_folder(path_or_id))
+        folder = read_folder(find_folder(path_or_id)).with_settings(settings)
         if folder.document_hash is None or folder.query is None or folder.query.kind == "separate":
             raise ModelError(f"{path_or_id} was not saved by Everglade with queries from a table. Use Splade.load.")
         tokenizer, weights = read_table(folder.query, _count_terms(folder))
-        settings = SpladeSettings.from_dict(folder.settings)
-        return cls(tokenizer, weights, settings, name=str(path_or_id), document_hash=folder.document_hash)
+        own = SpladeSettings.from_dict(folder.settings)
+        return cls(tokenizer, weights, own, name=str(path_or_id), document_hash=folder.document_hash)
 
     @staticmethod
     def can_load(path_or_id: str | Path) -> bool:
@@ -151,7 +156,7 @@ class StaticQueries:
 
         with self._lock:
             if self._documents is None:
-                model = Splade.load(self.name)
+                model = Splade.load(self.name, **self.settings.to_dict())
                 if model.fingerprint != self.fingerprint:
                     raise ModelMismatch(f"the document encoder of {self.name} has changed since it was saved.")
                 self._documents = model

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from everglade.model.query_encoder import QueryTable
 
-__all__ = ["EncoderParts", "write_folder"]
+__all__ = ["EncoderParts", "write_backbone", "write_folder"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +89,7 @@ def _new_folder(path: Path) -> Iterator[Path]:
 
 
 def _write_encoder(path: Path, encoder: EncoderParts, max_length: int, pooling: Path, dtype: torch.dtype) -> None:
-    path.mkdir(exist_ok=True)
-    _save_weights(path, encoder.mlm, dtype)
-    for name, content in encoder.tokenizer_files.items():
-        (path / name).write_bytes(_portable(content, encoder.mlm) if name == "tokenizer_config.json" else content)
+    write_backbone(path, encoder.mlm, encoder.tokenizer_files, dtype)
     if encoder.settings.reading is not None:
         return
     pooling.mkdir()
@@ -123,6 +120,18 @@ def _write_queries(
     # Only there does sentence-transformers look for the length of such queries.
     config["model_max_length"] = queries.settings.max_query_length
     durable.write_json(folder / "tokenizer_config.json", _plain_words(config))
+
+
+def write_backbone(path: Path, mlm: PreTrainedModel, tokenizer_files: Mapping[str, bytes], dtype: torch.dtype) -> None:
+    """Write a backbone and its tokenizer into a folder that transformers 4 and 5 open.
+
+    Raises:
+        ModelError: if a weight is not finite as `dtype`.
+    """
+    path.mkdir(parents=True, exist_ok=True)
+    _save_weights(path, mlm, dtype)
+    for name, content in tokenizer_files.items():
+        (path / name).write_bytes(_portable(content, mlm) if name == "tokenizer_config.json" else content)
 
 
 def _save_weights(path: Path, mlm: PreTrainedModel, dtype: torch.dtype) -> None:

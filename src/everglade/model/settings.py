@@ -46,6 +46,10 @@ class SpladeSettings:
         skip_special_positions: Leave the positions of special tokens out of the pooling. At the first token of a
             decoder attention gathers, and its logits drown the text's. None means yes for decoders, no for others.
         freeze_documents: Train only the query encoder, which must then be one of its own.
+        passages: Read a document that is too long for `max_document_length` as up to that many passages of this
+            length, prefix and special tokens on each; a term weighs what it weighs most in any passage (the maximum of
+            representations of arXiv 2305.18494). 1 cuts it after the first.
+        passage_overlap: Tokens that neighbouring passages share.
 
     Raises:
         ConfigError: if a value is of the wrong kind or out of range.
@@ -66,10 +70,14 @@ class SpladeSettings:
     reading: str | None = None
     skip_special_positions: bool | None = None
     freeze_documents: bool = False
+    passages: int = 1
+    passage_overlap: int = 0
 
     def __post_init__(self) -> None:
         _require_count("max_query_length", self.max_query_length, at_least=3)
         _require_count("max_document_length", self.max_document_length, at_least=3)
+        _require_count("passages", self.passages, at_least=1)
+        _require_count("passage_overlap", self.passage_overlap, at_least=0)
         for key in ("max_query_terms", "max_document_terms", "position_terms"):
             if getattr(self, key) is not None:
                 _require_count(key, getattr(self, key), at_least=1)
@@ -108,6 +116,8 @@ class SpladeSettings:
     def that_matter(self) -> dict[str, Any]:
         """Give the settings that are on and change a vector, for fingerprints: a new setting leaves old ones alone."""
         values = {**asdict(self), "skip_special_positions": self.skips_special_positions, "freeze_documents": False}
+        if self.passages == 1:
+            values |= {"passages": None, "passage_overlap": None}
         return {key: value for key, value in values.items() if value not in (None, False, "")}
 
     @property

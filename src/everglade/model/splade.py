@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -17,7 +18,7 @@ except ImportError as error:
 
 import numpy as np
 
-from everglade.model.backbone import find_decoder, open_decoder
+from everglade.model.backbone import find_decoder, freeze_parameters, open_decoder, shift_bias
 from everglade.model.card import model_card
 from everglade.model.decoder import check_reading, pooled_positions, read_hidden_states
 from everglade.model.encoding import KeptDecoder, SparseRows, dense_to_sparse, encode_in_batches, evaluating
@@ -27,9 +28,17 @@ from everglade.model.head import splade_head, splade_head_sum
 from everglade.model.head_screened import ragged
 from everglade.model.hub import find_folder
 from everglade.model.lengths import BOTH, check_lengths, usual_lengths
-from everglade.model.loading import load_parts, read_tokenizer_files
+from everglade.model.loading import find_number_type, load_parts, read_tokenizer_files
 from everglade.model.lora import merge_lora
 from everglade.model.masks import drop_terms, keep_heaviest, keep_own_terms, present_terms
+from everglade.model.passages import (
+    check_passages,
+    max_over_passages,
+    pad_texts,
+    present_passages,
+    read_texts,
+    read_windows,
+)
 from everglade.model.query_encoder import QueryTable, load_query_encoder, make_query_encoder
 from everglade.model.saving import EncoderParts, write_folder
 from everglade.model.settings import QUERY_SETTINGS, USUAL_LENGTH, SpladeSettings
@@ -47,8 +56,6 @@ __all__ = ["Side", "Splade"]
 
 Side = Literal["query", "document"]
 
-_DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-_WINDOW_ROWS = 4096  # texts that are tokenised and sorted by length together
 _CPU_BATCH_TOKENS = 1024
 _GPU_BATCH_TOKENS = 65_536
 
@@ -103,6 +110,7 @@ class Splade(nn.Module):
         self._kept_decoder = KeptDecoder()
         self._frozen: list[nn.Parameter] = []  # by `freeze_documents`
         check_lengths(self._settings, mlm, name)
+        check_passages(self._reader, self._settings)
 
     @classmethod
     def load(
@@ -146,7 +154,7 @@ class Splade(nn.Module):
     @classmethod
     def open_folder(cls, folder: ModelFolder, *, dtype: str = "float32", name: str = "unnamed") -> Self:
         """Open the document encoder of a folder that `read_folder` has read. Raises what `load` raises."""
-        mlm, tokenizer = load_parts(folder, _dtype(dtype))
+        mlm, tokenizer = load_parts(folder, find_number_type(dtype))
         echo = folder.settings.get("reading") == "echo"
         usual = usual_lengths(mlm, folder.usual_length, echo=echo)
         files = read_tokenizer_files(tokenizer, folder.path)
@@ -179,17 +187,14 @@ class Splade(nn.Module):
         if settings.reading != self._settings.reading:
             raise ConfigError("reading cannot change in an open model. Load it again with another reading.")
         check_lengths(settings, self.mlm, self.name, BOTH if self.query_encoder is None else ("max_document_length",))
+        check_passages(self._reader, settings)
         if settings.freeze_documents and self.query_encoder is None:
             raise ConfigError("freeze_documents needs a query encoder of its own: with shared weights nothing trains.")
         if self.query_encoder is not None:
             self.query_encoder.settings = self.query_encoder.with_query_settings(settings)
-        thawed, self._frozen = self._frozen, []
-        for parameter in thawed:
+        for parameter in self._frozen:
             parameter.requires_grad_()
-        if settings.freeze_documents:
-            self._frozen = [parameter for parameter in self.mlm.parameters() if parameter.requires_grad]
-            for parameter in self._frozen:
-                parameter.requires_grad_(False)
+        self._frozen = freeze_parameters(self.mlm) if settings.freeze_documents else []
         self._settings = settings
 
     def with_query_settings(self, settings: SpladeSettings) -> SpladeSettings:
@@ -227,18 +232,26 @@ class Splade(nn.Module):
         Raises:
             ModelError: if something is there already, or a weight is too large for `dtype`.
         """
-        kind = _dtype(dtype)
+        kind = find_number_type(dtype)
         card = card or model_card(type(self.mlm).__name__, self.n_terms, self.settings, self.query_kind)
         queries = self.query_encoder._parts() if isinstance(self.query_encoder, Splade) else self.query_encoder
         write_folder(Path(path), self._parts(), queries, card=card, dtype=kind)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, side: Side = "document") -> Tensor:
-        """Give the weights of texts, shape (B, V), from tokens and mask, shape (B, L); differentiable."""
+        """Give the weights of texts, shape (B, V), from tokens and mask, shape (B, L); differentiable.
+
+        Documents of up to M passages have tokens of shape (B, M, L), each passage a text of its own or all masked.
+        """
         if side == "query" and self.query_encoder is not None:
             return self.query_encoder(input_ids, attention_mask, side)  # type: ignore[no-any-return]
+        present = present_passages(attention_mask) if input_ids.ndim == 3 else None
+        if present is not None:
+            input_ids, attention_mask = input_ids[present], attention_mask[present]  # (P, L)
         weights = self._weigh(input_ids, attention_mask)
         if self.settings.is_lexical(side):
             weights = weights * present_terms(input_ids, attention_mask, self.n_terms, self._reader.special_ids)
+        if present is not None:
+            weights = max_over_passages(weights, present)
         return keep_heaviest(weights, self.settings.terms_kept(side))
 
     def _weigh(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
@@ -249,7 +262,7 @@ class Splade(nn.Module):
         weights = head(
             hidden,
             self._decoder.weight,
-            self._bias(),
+            shift_bias(self._decoder, settings.logit_shift),
             pooled,
             activation=settings.activation,
             position_terms=settings.position_terms,
@@ -259,12 +272,6 @@ class Splade(nn.Module):
             weights = weights.index_fill(1, special, 0.0)
         return weights
 
-    def _bias(self) -> Tensor | None:
-        weight, bias, shift = self._decoder.weight, self._decoder.bias, self.settings.logit_shift
-        if not shift:
-            return bias
-        return weight.new_full((self.n_terms,), -shift) + (0.0 if bias is None else bias)
-
     def _hidden(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
         """Give what the head is given: hidden states, shape (B, L, d), and the mask of what is pooled, shape (B, L)."""
         hidden = read_hidden_states(self.mlm, input_ids, attention_mask, self.settings.reading)
@@ -273,11 +280,13 @@ class Splade(nn.Module):
     def tokenize(self, texts: Sequence[str], side: Side, *, max_length: int | None = None) -> dict[str, Tensor]:
         """Give what `forward` takes, `input_ids` and `attention_mask`, shape (B, L), L the longest of these texts.
 
-        `max_length` replaces the length in the settings. A text without tokens gets a row that is all masked.
+        `max_length` replaces the length in the settings. A text without tokens gets a row that is all masked. With
+        `passages` documents are of shape (B, M, L), M the most passages of one of them.
         """
         if side == "query" and self.query_encoder is not None:
             return self.query_encoder.tokenize(texts, side, max_length=max_length)
-        return self._tensors(self._read(texts, side, max_length))
+        rows, owners = read_texts(self._reader, self.settings, texts, side, max_length)
+        return pad_texts(self._reader, rows, owners, self.device)
 
     def encode_documents(
         self, texts: Sequence[str], *, batch_tokens: int | None = None, progress: ProgressCallback | None = None
@@ -350,26 +359,31 @@ class Splade(nn.Module):
         meter = Meter(len(texts), progress)
         windows = [SparseMatrix.from_rows([], self.n_terms)]
         workers = torch.get_num_threads() if self.device.type == "cpu" else 1
+        encode = partial(
+            encode_in_batches,
+            encode=partial(self._encode_batch, side),
+            batch_tokens=tokens,
+            n_terms=self.n_terms,
+            workers=workers,
+            meter=meter,
+        )
         with evaluating(self):
-            for start in range(0, len(texts), _WINDOW_ROWS):
-                ids = self._read(texts[start : start + _WINDOW_ROWS], side)
-                window = encode_in_batches(
-                    ids, self._encode_batch, batch_tokens=tokens, n_terms=self.n_terms, workers=workers, meter=meter
-                )
-                lexical = self.settings.is_lexical(side)
-                windows.append(keep_own_terms(window, ids, self._reader.special_ids) if lexical else window)
+            for rows, owners in read_windows(self._reader, self.settings, texts, side):
+                windows.append(encode(rows, owners=owners))
         kept = self.settings.terms_kept(side)
         matrix = SparseMatrix.stack(windows)
         return matrix if kept is None else matrix.top_terms(kept)
 
-    def _encode_batch(self, ids: list[Ids]) -> SparseMatrix:
+    def _encode_batch(self, side: Side, ids: list[Ids]) -> SparseMatrix:
         if not len(ids[0]):  # the longest comes first
             return SparseMatrix.from_rows([{}] * len(ids), self.n_terms)
         with torch.inference_mode():
-            indptr, terms, weights = self._sparse_rows(**self._tensors(ids))
+            indptr, terms, weights = self._sparse_rows(**pad_texts(self._reader, ids, None, self.device))
         if not np.isfinite(weights.sum()):
             raise ModelError(f"{self.name} gave weights that are not finite. Load it with dtype float32.")
         matrix = SparseMatrix(indptr, terms, weights, self.n_terms)
+        if self.settings.is_lexical(side):
+            return keep_own_terms(matrix, ids, self._reader.special_ids)
         return drop_terms(matrix, self._reader.special_ids) if self.settings.drop_special_tokens else matrix
 
     def _sparse_rows(self, input_ids: Tensor, attention_mask: Tensor) -> SparseRows:
@@ -377,23 +391,9 @@ class Splade(nn.Module):
         settings = self.settings
         decoder = None
         if settings.pooling == "max" and settings.position_terms is None:
-            decoder = self._kept_decoder.of(self._decoder, self._bias(), settings.logit_shift)
+            bias = shift_bias(self._decoder, settings.logit_shift)
+            decoder = self._kept_decoder.of(self._decoder, bias, settings.logit_shift)
         if decoder is None:
             return dense_to_sparse(self._weigh(input_ids, attention_mask))
         indptr, terms, weights = decoder.sparse_weights(ragged(*self._hidden(input_ids, attention_mask)))
         return indptr, terms, np.log1p(weights) if settings.activation == "log1p_relu" else weights
-
-    def _read(self, texts: Sequence[str], side: Side, max_length: int | None = None) -> list[Ids]:
-        if side == "query":
-            return self._reader.read(texts, max_length or self.settings.max_query_length, self.settings.query_prefix)
-        return self._reader.read(texts, max_length or self.settings.max_document_length, self.settings.document_prefix)
-
-    def _tensors(self, ids: list[Ids]) -> dict[str, Tensor]:
-        input_ids, attention_mask = map(torch.from_numpy, self._reader.pad(ids))
-        return {"input_ids": input_ids.to(self.device), "attention_mask": attention_mask.to(self.device)}
-
-
-def _dtype(name: str) -> torch.dtype:
-    if name not in _DTYPES:
-        raise ConfigError(f"{name!r} is not a number type for weights. Choose one of {', '.join(_DTYPES)}.")
-    return _DTYPES[name]

@@ -19,7 +19,7 @@ from everglade.texts.rejects import Rejects
 from everglade.texts.seen import SeenIds
 from everglade.texts.values import Run, require_id
 
-__all__ = ["parse_decimal", "read_run", "write_run"]
+__all__ = ["parse_decimal", "read_run", "require_word", "write_run"]
 
 _DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _RANK = re.compile("[1-9][0-9]{0,8}")
@@ -72,16 +72,16 @@ def write_run(run: Mapping[str, Mapping[str, float]], path: str | Path, tag: str
             -1e38 and 1e38; nothing is written then.
     """
     path = Path(path)
-    _require_word(tag, "tag")
+    require_word(tag, "tag")
     if not path.parent.is_dir():
         raise InputError(f"the folder {path.parent} is not there. Make it first", path)
     with durable.whole_file(path) as temporary, _open_for_writing(temporary, path.suffix == ".gz") as file:
         for query_id, hits in run.items():
-            _require_word(query_id, "query id")
+            require_word(query_id, "query id")
             ranked = _best_first(hits)
             scores = _strictly_falling(query_id, ranked)
             for rank, ((document_id, _), score) in enumerate(zip(ranked, scores, strict=True), start=1):
-                _require_word(document_id, "document id")
+                require_word(document_id, "document id")
                 file.write(f"{query_id} Q0 {document_id} {rank} {score:.9g} {tag}\n".encode())
 
 
@@ -145,7 +145,12 @@ def _parse_rank(cell: str) -> int:
     return int(cell)
 
 
-def _require_word(value: str, name: str) -> None:
+def require_word(value: str, name: str) -> None:
+    """Make sure that a run can carry an id.
+
+    Raises:
+        InputError: if it is empty, holds white space, or is no text; `name` says what it is.
+    """
     if value.split() != [value]:
         raise InputError(
             f"the {name} {value!r} is empty or holds white space, which a TREC run cannot carry. Change it"

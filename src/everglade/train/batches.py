@@ -64,12 +64,12 @@ class Batch:
 
 
 class Tokens(NamedTuple):
-    """Texts as a model reads them, padded to the longest with the tokenizer's pad id."""
+    """Texts as a model reads them, padded to the longest; documents of up to M passages have the shape (B, M, L)."""
 
     input_ids: Tensor
     """(B, L) int64."""
     attention_mask: Tensor
-    """(B, L) int64, 0 on padding."""
+    """(B, L) int64, 0 on padding and in every place of a passage that a document does not have."""
 
 
 def visits_at(step: int, n_examples: int, batch_size: int, seed: int) -> list[Visit]:
@@ -133,18 +133,21 @@ def piece_seed(seed: int, *place: int) -> int:
     return int(np.random.SeedSequence([seed, _DROPOUT, *place]).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
-def read_rows(batch: Batch, training_set: TrainingSet, model: Splade, rows: range) -> tuple[Tokens, Tokens]:
+def read_rows(
+    batch: Batch, training_set: TrainingSet, model: Splade, rows: range, *, document_length: int | None = None
+) -> tuple[Tokens, Tokens]:
     """Give the tokens of rows of a batch: their queries, and their documents one after another.
 
-    They are read as the model reads them when it encodes: its prefixes, its maximum lengths.
+    They are read as the model reads them when it encodes: its prefixes, its maximum lengths, its passages. Only
+    `document_length` tokens are taken of a document, or of each of its passages, if it is given.
     """
     queries = [training_set.queries[batch.query_ids[row]] for row in rows]
     documents = [training_set.documents[document_id] for row in rows for document_id in batch.document_ids[row]]
-    return _tokenize(model, queries, "query"), _tokenize(model, documents, "document")
+    return _tokenize(model, queries, "query"), _tokenize(model, documents, "document", document_length)
 
 
-def _tokenize(model: Splade, texts: list[str], side: Side) -> Tokens:
-    tokens = Tokens(**model.tokenize(texts, side))
+def _tokenize(model: Splade, texts: list[str], side: Side, max_length: int | None = None) -> Tokens:
+    tokens = Tokens(**model.tokenize(texts, side, max_length=max_length))
     if tokens.input_ids.shape[1] == 0:
         # No backbone takes texts of no length, so texts that are all empty get one position, which is masked.
         return Tokens(*(part.new_zeros(len(texts), 1) for part in tokens))

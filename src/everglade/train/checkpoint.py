@@ -32,7 +32,7 @@ from torch import Tensor, nn
 
 from everglade import durable
 from everglade.errors import CheckpointError
-from everglade.train.shards import fill, like, whole
+from everglade.train.shards import fill, gather_whole, shard_like
 
 __all__ = [
     "capture_generators",
@@ -135,7 +135,7 @@ def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimiz
         if found:
             # AdamW keeps its step count on the CPU, its moments beside the parameter.
             optimizer.state[parameter] = {
-                key: value if key == "step" else like(parameter, value) for key, value in found.items()
+                key: value if key == "step" else shard_like(parameter, value) for key, value in found.items()
             }
     return load_file(path / "sparsity.safetensors")
 
@@ -238,9 +238,9 @@ def _moments(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Te
 def _in_one_piece(tensors: dict[str, Tensor], keep: bool) -> dict[str, Tensor]:
     pieces = {}
     for name, tensor in tensors.items():
-        piece = whole(tensor)  # with the other processes, whether it is kept or not
+        piece = gather_whole(tensor)  # with the other processes, whether it is kept or not
         if keep:
-            pieces[name] = piece.contiguous()
+            pieces[name] = piece.cpu().contiguous()  # a device for shards has no room for all of them
     return pieces
 
 

@@ -63,6 +63,7 @@ class TrainConfig:
     target_flops: float | None = None
     max_query_length: int = 256
     max_document_length: int = 256
+    saved_document_length: int | None = None
     precision: str = "no"
     seed: int = 123
     log_every: int = 10

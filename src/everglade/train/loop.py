@@ -13,7 +13,6 @@ A run folder::
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -23,16 +22,16 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from everglade import durable
-from everglade.errors import CheckpointError
 from everglade.progress import Progress, ProgressCallback
 from everglade.train import checkpoint
 from everglade.train.batches import batch_at, read_rows
 from everglade.train.blend import Blend
 from everglade.train.gradients import accumulate_gradients
 from everglade.train.machine import Prepared, from_main, make_accelerator, prepared, reproducible, set_training
-from everglade.train.origin import describe_origin, require_same
+from everglade.train.origin import describe_origin
 from everglade.train.penalties import count_idf
 from everglade.train.requirements import require_examples, require_finite, require_reachable, trained_settings
+from everglade.train.resuming import take_up
 from everglade.train.run_log import RunLog
 from everglade.train.schedule import learning_rate
 from everglade.train.shift import shift_logits
@@ -109,8 +108,10 @@ def train(  # noqa: C901 - the loop is one story, told in one place
         encoder, optimizer, blend = run.encoder, run.optimizer, Blend(run.trained, config.interpolate)
 
         # --- what an interrupted run has left -------------------------------------------------------------------------
-        state, found = _take_up(out, origin, accelerator, resume)
-        shift_logits(config, model, training_set, state, accelerator)
+        unknown = dict.fromkeys(("best_step", "best_score", "start_score", "logit_shift"))
+        state, found = take_up(out, origin, unknown, accelerator, resume)
+        with run.lent():
+            shift_logits(config, model, training_set, state, accelerator)
         run.trained.settings = model.settings
         sparsity = Sparsity(config, model.n_terms, _idf(config, model, training_set))
         if found is not None:
@@ -136,7 +137,7 @@ def train(  # noqa: C901 - the loop is one story, told in one place
             for group in optimizer.param_groups:
                 group["lr"] = rate * group["scale"]
             batch = batch_at(step, training_set, config)
-            read = partial(read_rows, batch, training_set, model)
+            read = partial(read_rows, batch, training_set, model, document_length=config.max_document_length)
             set_training(encoder, config)
             report = accumulate_gradients(accelerator, encoder, batch, read, config, step, sparsity)
             require_finite("loss", report.loss.total.item(), step)
@@ -224,39 +225,6 @@ def _validate(
     log.write({"step": state["step"], "validation": values, "seconds": round(time.monotonic() - began, 3)})
     changed = {"best_score": score, "best_step": state["step"]} if is_best else {}
     return changed | ({"start_score": score} if state["step"] == 0 else {})
-
-
-def _take_up(
-    out: Path, origin: dict[str, Any], accelerator: Accelerator, resume: bool
-) -> tuple[dict[str, Any], Path | None]:
-    """Give the state to go on from, and its checkpoint if there is one."""
-    if accelerator.is_main_process:
-        out.mkdir(parents=True, exist_ok=True)
-        checkpoint.clear_partial(out)
-    accelerator.wait_for_everyone()
-    path = checkpoint.latest_checkpoint(out / "checkpoints")
-    if path is None:
-        if (out / "final").exists():
-            raise CheckpointError(f"{out} holds a finished run without its checkpoints. Train into a new folder.")
-        if accelerator.is_main_process:
-            durable.write_json(out / "config.json", origin["config"])
-        unknown = dict.fromkeys(("best_step", "best_score", "start_score", "logit_shift"))
-        return {"step": 0, "log_bytes": 0, **unknown}, None
-    if not resume:
-        raise CheckpointError(f"{out} holds a run already. Resume it, remove it, or train into a new folder.")
-    state = checkpoint.read_state(path)
-    require_same(path, state, origin)
-    if accelerator.device.type == "cpu":
-        torch.set_num_threads(state["environment"]["threads"])
-    now = checkpoint.environment(accelerator.num_processes)
-    unlike = [key for key, value in state["environment"].items() if now.get(key) != value]
-    if unlike:
-        warnings.warn(
-            f"{path} was made with another {' and '.join(unlike)}: the run goes on, but its last bits may differ from "
-            f"those of an uninterrupted one.",
-            stacklevel=3,
-        )
-    return state, path
 
 
 def _save(

@@ -78,12 +78,14 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
     """
     try:
         from accelerate import Accelerator
-        from accelerate.state import AcceleratorState
-        from accelerate.utils import DistributedDataParallelKwargs, DistributedType
+        from accelerate.state import AcceleratorState, GradientState
+        from accelerate.utils import DistributedDataParallelKwargs
     except ImportError as error:
         raise MissingExtra("accelerate", "train") from error
     # accelerate keeps the precision of the first run in a process and refuses another; each run here has its own.
+    # So it does with whether gradients are whole, which an interrupted run leaves at "no": no step would be taken.
     AcceleratorState._reset_state()
+    GradientState._reset_state()
     # Buffers are constant, and sending them between the two forward passes of a step would spoil the first one's graph.
     constant_buffers = DistributedDataParallelKwargs(broadcast_buffers=False)
     try:
@@ -91,6 +93,19 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
             accelerator = Accelerator(mixed_precision=config.precision, kwargs_handlers=[constant_buffers])
     except ValueError as error:
         raise ConfigError(f"precision = {config.precision!r} does not work on this machine: {error}") from error
+    _require_usable(config, accelerator)
+    return accelerator
+
+
+def _require_usable(config: TrainConfig, accelerator: Accelerator) -> None:
+    from accelerate.utils import DistributedType
+
+    launched = int(os.environ.get("WORLD_SIZE", "1"))
+    if launched != accelerator.num_processes:
+        raise ConfigError(
+            f"{launched} processes were launched, but accelerate knows of {accelerator.num_processes}: each would "
+            f"train alone into the same folder. On a machine without a GPU set ACCELERATE_USE_CPU=true."
+        )
     if accelerator.distributed_type not in (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU):
         raise ConfigError(
             f"accelerate is set up for {accelerator.distributed_type.value}, which Everglade does not know. Use "
@@ -105,7 +120,6 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
             f"batch_size ({config.batch_size}) must be a multiple of accumulation_steps x processes "
             f"({config.accumulation_steps} x {accelerator.num_processes})."
         )
-    return accelerator
 
 
 @contextmanager

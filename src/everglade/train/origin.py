@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 __all__ = ["describe_origin", "require_same"]
 
+_WITHOUT_EFFECT = ("shard",)
+"""Settings that say where numbers lie, not which."""
+
 _REFUSALS = {
     "examples": "was made with other examples or texts. Resume with the same, or train into a new folder.",
     "lambdas": "was made with another lambda_schedule. Put that file back, or train anew.",
@@ -60,7 +63,7 @@ def require_same(path: Path, saved: dict[str, Any], origin: dict[str, Any]) -> N
     """
     for part, unlike in (("config", "made with another configuration"), ("model", "begun with other model settings")):
         before, now = saved[part], origin[part]
-        keys = [key for key in {**before, **now} if before.get(key) != now.get(key)]
+        keys = [key for key in {**before, **now} if before.get(key) != now.get(key) and key not in _WITHOUT_EFFECT]
         if keys:
             pairs = "; ".join(f"{key} was {before.get(key)!r} and is now {now.get(key)!r}" for key in keys)
             raise CheckpointError(

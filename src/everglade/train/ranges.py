@@ -30,7 +30,7 @@ _AT_LEAST_ZERO = (
 _AT_LEAST = {
     **dict.fromkeys(_AT_LEAST_ONE, 1),
     **dict.fromkeys(_AT_LEAST_ZERO, 0),
-    **dict.fromkeys(("max_query_length", "max_document_length"), 3),
+    **dict.fromkeys(("max_query_length", "max_document_length", "saved_document_length"), 3),
 }
 _ABOVE_ZERO = (
     *("learning_rate", "query_learning_rate", "max_gradient_norm", "temperature", "df_beta"),

@@ -36,14 +36,18 @@ def require_examples(config: TrainConfig, training_set: TrainingSet) -> None:
 
 
 def trained_settings(config: TrainConfig, model: Splade) -> SpladeSettings:
-    """Give the settings that the model is trained and saved with: its own, with the lengths of `config`.
+    """Give the settings that the model is validated and saved with: its own, with the lengths of `config`.
 
     Raises:
         ConfigError: if a length is more than the model has positions for.
     """
-    settings = replace(
-        model.settings, max_query_length=config.max_query_length, max_document_length=config.max_document_length
-    )
+    documents = config.saved_document_length or config.max_document_length
+    settings = replace(model.settings, max_query_length=config.max_query_length, max_document_length=documents)
+    if config.max_document_length > documents:
+        raise ConfigError(
+            f"max_document_length is {config.max_document_length} and saved_document_length {documents}: the model "
+            f"would be trained on words that it does not read afterwards. Make the second at least as large."
+        )
     check_lengths(settings, model.mlm, model.name, BOTH if model.query_encoder is None else ("max_document_length",))
     return settings
 

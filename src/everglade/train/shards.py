@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
     from everglade.model.splade import Splade
 
-__all__ = ["collect_weights", "fill", "like", "shard_model", "whole"]
+__all__ = ["collect_weights", "fill", "gather_whole", "shard_like", "shard_model"]
 
 
 def shard_model(model: Splade, device: torch.device) -> Splade:
-    """Give a copy of a model on `device`, cut up over all processes layer by layer.
+    """Give a copy of a model, cut up over all processes layer by layer, with each process's parts on its device.
 
     Raises:
         ConfigError: if this torch has no FSDP2, or there is no group of processes.
@@ -39,7 +39,7 @@ def shard_model(model: Splade, device: torch.device) -> Splade:
     if not torch.distributed.is_initialized():
         raise ConfigError("shard needs several processes: start them with torchrun or accelerate launch.")
     mesh = init_device_mesh(device.type, (torch.distributed.get_world_size(),))
-    sharded = copy.deepcopy(model).to(device)
+    sharded = copy.deepcopy(model)  # fully_shard moves what it has cut, so no device ever holds the whole
     # The layers are the parts whose weights are put together only while they are used. Embeddings and decoder, often
     # one and the same weight, stay with the whole, which keeps them together from forward to backward.
     layers = [module for module in sharded.modules() if isinstance(module, GradientCheckpointingLayer)]
@@ -55,20 +55,20 @@ def collect_weights(sharded: nn.Module, model: nn.Module) -> None:
         for theirs, ours in parts:
             own = dict(ours)
             for name, tensor in theirs:
-                own[name].copy_(whole(tensor))
+                own[name].copy_(gather_whole(tensor))
 
 
-def whole(tensor: Tensor) -> Tensor:
+def gather_whole(tensor: Tensor) -> Tensor:
     """Give a tensor in one piece; all processes must ask for a sharded one together."""
     return _as_sharded(tensor).full_tensor() if _is_sharded(tensor) else tensor
 
 
 def fill(tensor: Tensor, values: Tensor) -> None:
     """Copy values in one piece into a tensor that may be sharded."""
-    tensor.copy_(like(tensor, values))
+    tensor.copy_(shard_like(tensor, values))
 
 
-def like(tensor: Tensor, values: Tensor) -> Tensor:
+def shard_like(tensor: Tensor, values: Tensor) -> Tensor:
     """Give values in one piece on the device of a tensor, and sharded as it is."""
     if not _is_sharded(tensor):
         return values.to(tensor.device)
@@ -79,11 +79,7 @@ def like(tensor: Tensor, values: Tensor) -> Tensor:
 
 
 def _is_sharded(tensor: Tensor) -> bool:
-    if not torch.distributed.is_available():
-        return False
-    from torch.distributed.tensor import DTensor
-
-    return isinstance(tensor, DTensor)
+    return hasattr(tensor, "full_tensor")
 
 
 def _as_sharded(tensor: Tensor) -> DTensor:

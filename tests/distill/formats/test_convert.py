@@ -9,9 +9,9 @@ import pyarrow.parquet
 import pytest
 from typer.testing import CliRunner
 
+from everglade.bundled import bundled_model
 from everglade.cli import app
 from everglade.cli.examples import examples as command
-from everglade.demo import bundled_model
 from everglade.distill.examples import Example, TrainingSet, read_examples
 from everglade.distill.formats import FORMATS, Options, convert
 from everglade.distill.formats.rows import document_key, query_key
