@@ -53,6 +53,7 @@ def test_without_a_recipe_they_are_listed():
 def test_a_recipe_is_shown_as_it_is_written():
     assert run("own.toml", "--show").stdout == RECIPE
     assert 'loss = "margin_mse"' in run("self-distil", "--show").stdout
+    assert '# loss = "margin_mse"' in run("cocondenser-self-distil", "--show").stdout
 
 
 def test_a_plan_is_printed_and_nothing_is_made(tmp_path):
@@ -75,6 +76,8 @@ def test_a_recipe_runs_and_its_table_is_printed(tmp_path):
     assert json.loads(again.stdout)["rows"][0]["measures"] == {"RR@10": 1.0}
     assert (tmp_path / "out" / "01-evaluate-bm25" / "run.trec").exists()
     assert "reused" in run(*words, "--dry-run").stdout
+    assert "reused" not in run(*words, "--dry-run", "--fresh").stdout
+    assert "reused" in run(*words, "--dry-run").stdout
 
 
 @pytest.mark.parametrize(
@@ -87,6 +90,11 @@ def test_a_recipe_runs_and_its_table_is_printed(tmp_path):
         (["own.toml", "--set", "seeds=1", "--dry-run"], 2, "Did you mean seed"),
         (["own.toml", "--set", "evaluate-bm25.dept=1", "--dry-run"], 2, "Did you mean depth"),
         (["own.toml", "--set", "seed", "--dry-run"], 2, "key=value"),
+        (["splade-max", "--set", "bm25=no", "--dry-run"], 2, "bm25 must be true or false, not 'no'"),
+        (["own.toml", "--set", "seed=abc", "--dry-run"], 2, "seed must be a whole number, not 'abc'"),
+        (["own.toml", "--set", "evaluate-bm25.depth=0", "--dry-run"], 2, "depth must be at least 1"),
+        (["own.toml", "--collection", "small", "-o", "out", "--split", "test"], 2, "--eval-split"),
+        (["own.toml", "--collection", "small", "-o", "small", "--dry-run"], 2, "no recipe has made"),
         (
             ["own.toml", "--collection", "small", "-o", "out", "--eval-split", "train"],
             2,

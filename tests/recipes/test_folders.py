@@ -131,6 +131,7 @@ def test_an_empty_folder_of_a_killed_call_does_not_keep_a_stage_aside(out, mini,
     (out / "02-train" / "stage.json.tmp").write_text("{")
     assert states(mini, marco, out, given)[1] == "brought back"
     assert run(mini, marco, out, given)[1] == [True] * 6
+    assert not list(out.glob("set-aside/*unknown*"))
 
 
 def test_folders_of_a_person_stay(out, mini, marco, tiny):

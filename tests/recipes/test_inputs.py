@@ -146,6 +146,18 @@ def test_a_model_behind_a_scheme_counts_by_its_content(marco, tiny, tmp_path):
     assert changed(before, keys(recipe, marco, other)) == [False, True]
 
 
+def test_a_stage_that_was_interrupted_takes_a_model_that_has_been_moved(marco, tiny, tmp_path):
+    recipe, out = tmp_path / "mined.toml", tmp_path / "out"
+    recipe.write_text(MINED)
+    copy = shutil.copytree(tiny, tmp_path / "copy")
+    for name in ("01-mined", "02-score"):
+        run_recipe(recipe, marco, out, overrides={"model": str(tiny)})
+        (out / name / "manifest.json").unlink()
+        report = run_recipe(recipe, marco, out, overrides={"model": str(copy)})
+        assert [stage.reused for stage in report.stages] == [name != "01-mined", name != "02-score"]
+        assert str(copy) in (out / name / "manifest.json").read_text()
+
+
 def test_learned_weights_are_no_fixed_ones(marco, mini, tiny, tmp_path):
     (tmp_path / "idf.json").write_text('{"word01": 2.0}')
     found = {

@@ -153,7 +153,7 @@ ENCODE = '[[stage]]\nname = "e"\nkind = "encode"\nmodel = "m"\n'
         ("set = 3\n" + EVALUATE, "set must be a table, not 3"),
         ("[[set]]\na = 1\n" + EVALUATE, "set must be a table"),
         ("summary = 3\n" + EVALUATE, "summary must be a text, not 3"),
-        ('[stage]\nname = "e"\n', "stage must be a list"),
+        ('[stage]\nname = "e"\n', r"Write \[\[stage\]\]"),
         (EVALUATE + "when = 3\n", "when must be the name"),
         (EVALUATE + "when = [3]\n", "when must be the name"),
         (EVALUATE.replace('"evaluate"', '["evaluate"]'), "needs a name and a kind"),
@@ -220,3 +220,19 @@ def test_a_label_is_taken_as_it_stands(tmp_path):
         assert put_paths(stage, {})["label"] == label
     (stage,) = recipe(tmp_path, ENCODE.replace('"m"', '"bundled"')).resolve()
     assert put_paths(stage, {})["model"] == str(bundled_model())
+
+
+def test_a_recipe_like_another_says_only_what_is_other(tmp_path):
+    (tmp_path / "base.toml").write_text('[set]\nstart = "a"\n' + STAGE)
+    like = f'like = "{tmp_path / "base.toml"}"\n'
+    own = recipe(tmp_path, like + '[set]\nstart = "b"\n[[stage]]\nname = "train"\nbatch_size = 5\n')
+    (train,) = own.resolve()
+    assert (train.own("start"), train.settings["steps"], train.settings["batch_size"]) == ("b", 7, 5)
+    assert "# steps = 7\n" in own.text
+    assert own.text.startswith(like)
+    assert recipe(tmp_path, own.text).resolve() == [train], "what is written to OUT can be run"
+    with pytest.raises(ConfigError, match="there is no stage 'trian' to change. Did you mean train"):
+        recipe(tmp_path, like + '[[stage]]\nname = "trian"\n')
+    (tmp_path / "base.toml").write_text('like = "splade-max"\n')
+    with pytest.raises(ConfigError, match="base is itself like splade-max"):
+        recipe(tmp_path, like)

@@ -43,6 +43,7 @@ __all__ = [
     "finish_stage",
     "is_begun",
     "make_room",
+    "read_about",
     "read_finished",
     "read_times",
     "require_recipe_folder",
@@ -140,8 +141,17 @@ def tidy(folder: Path) -> None:
 
 def read_times(folder: Path) -> dict[str, Any]:
     """Give what times.json says, or nothing where it cannot be read: nothing depends on it."""
+    return _read_if_there(folder / "times.json")
+
+
+def read_about(folder: Path) -> dict[str, Any]:
+    """Give what stage.json says of a stage that has been begun, or nothing where it cannot be read."""
+    return _read_if_there(folder / "stage.json")
+
+
+def _read_if_there(file: Path) -> dict[str, Any]:
     try:
-        found = json.loads((folder / "times.json").read_text(encoding="utf-8"))
+        found = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}

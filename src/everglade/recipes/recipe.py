@@ -22,6 +22,8 @@ Such a file::
     examples = "@scored | @score"   # the output of an earlier stage; the first of them that takes place
     steps = 150_000                 # the settings of the stage itself
 
+A file with `like = "NAME"` has the settings and stages of that recipe, and says only what is other.
+
 "@stage" and "$key" may also stand after a scheme ("splade:@first"), in a list or in a table; see references.py.
 """
 
@@ -44,7 +46,7 @@ __all__ = ["Recipe", "StageSpec", "list_recipes", "load_recipe", "preset_file"]
 
 _NAME = re.compile(r"[a-z][a-z0-9-]*")
 
-_OF_FILE: dict[str, Any] = {"summary": "", "source": "", "set": {}, "stage": []}
+_OF_FILE: dict[str, Any] = {"like": "", "summary": "", "source": "", "set": {}, "stage": []}
 _OF_STAGE = ("name", "kind", "when", "unless")
 
 DEFAULTS: dict[str, Any] = {"seed": 123, "hold_out": 0.0, "validate_in": 1.0}
@@ -258,6 +260,30 @@ def load_recipe(name: str | Path) -> Recipe:
         ConfigError: if there is none, it is not TOML, or not of the form described above.
     """
     path = preset_file(str(name))
+    text, table = _read(path)
+    settings, stages = table.get("set", {}), table.get("stage", [])
+    if table.get("like"):
+        base = preset_file(table["like"])
+        base_text, base_table = _read(base)
+        if base_table.get("like"):
+            raise ConfigError(f"{path}: {base.stem} is itself like {base_table['like']}. Be like that one.")
+        for number, stage in enumerate(base_table.get("stage", []), start=1):
+            _check_stage(stage, f"{base}, stage {number}")
+        settings = {**base_table.get("set", {}), **settings}
+        stages = _change_stages(base_table.get("stage", []), stages, f"{path}, like {base.stem}")
+        text += f"\n# {base.name}, which this one is like but for the above:\n#\n"
+        text += "".join(f"# {line}".rstrip() + "\n" for line in base_text.splitlines())
+    if not stages:
+        raise ConfigError(f"{path}: there are no stages. Write a table [[stage]] for each.")
+    for number, stage in enumerate(stages, start=1):
+        _check_stage(stage, f"{path}, stage {number}")
+    settings = {**DEFAULTS, **settings}
+    _check_set(settings, stages, f"{path}, [set]")
+    return Recipe(path.stem, table.get("summary", ""), table.get("source", ""), settings, tuple(stages), text)
+
+
+def _read(path: Path) -> tuple[str, dict[str, Any]]:
+    """Read a recipe's file: as it stands, and as a table of known keys."""
     try:
         text = path.read_text(encoding="utf-8")
         table = tomllib.loads(text)
@@ -265,6 +291,8 @@ def load_recipe(name: str | Path) -> Recipe:
         raise ConfigError(f"{path} cannot be read: {error}") from error
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path} is not TOML: {error}.") from error
+    if isinstance(table.get("stage"), dict):
+        raise ConfigError(f"{path}: [stage] is one table. Write [[stage]], in two brackets, before each stage.")
     for key, value in table.items():
         if key not in _OF_FILE:
             raise ConfigError(f"{path}: unknown key {key!r}. {suggest_name(key, list(_OF_FILE), 'keys')}")
@@ -272,14 +300,19 @@ def load_recipe(name: str | Path) -> Recipe:
             same_type(key, value, _OF_FILE[key])
         except ConfigError as error:
             raise ConfigError(f"{path}: {error}") from error
-    stages = table.get("stage", [])
-    if not stages:
-        raise ConfigError(f"{path}: there are no stages. Write a table [[stage]] for each.")
-    for number, stage in enumerate(stages, start=1):
-        _check_stage(stage, f"{path}, stage {number}")
-    settings = {**DEFAULTS, **table.get("set", {})}
-    _check_set(settings, stages, f"{path}, [set]")
-    return Recipe(path.stem, table.get("summary", ""), table.get("source", ""), settings, tuple(stages), text)
+    return text, table
+
+
+def _change_stages(stages: list[dict[str, Any]], changes: list[dict[str, Any]], place: str) -> list[dict[str, Any]]:
+    """Give the stages of another recipe, with the keys that a recipe like it gives them."""
+    changed = {stage["name"]: stage for stage in stages}
+    for change in changes:
+        name = change.get("name") if isinstance(change, dict) else None
+        if name not in changed:
+            hint = suggest_name(str(name), list(changed), "stages")
+            raise ConfigError(f"{place}: there is no stage {name!r} to change. {hint}")
+        changed[name] = {**changed[name], **change}
+    return list(changed.values())
 
 
 def _check_stage(stage: object, place: str) -> None:

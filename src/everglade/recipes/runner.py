@@ -19,13 +19,14 @@ from typing import TYPE_CHECKING, Any
 from everglade import durable
 from everglade.errors import LockHeld
 from everglade.recipes.checks import check_machine
-from everglade.recipes.files import sweep
+from everglade.recipes.files import remove_folder, sweep
 from everglade.recipes.folders import (
     begin_timing,
     clear,
     finish_stage,
     is_begun,
     make_room,
+    read_about,
     read_finished,
     read_times,
     require_recipe_folder,
@@ -48,6 +49,9 @@ __all__ = ["plan_recipe", "run_recipe"]
 
 Announce = Callable[[str], None]
 ShowProgress = Callable[[str], AbstractContextManager["ProgressCallback"]]
+
+_BY_PATH = ("negatives", "score")
+"""Kinds whose functions do not go on when a model has been moved, though it is the same for the key."""
 
 FEW_HELD_OUT = 50
 """With fewer queries held out, which of the validated steps is best is chance."""
@@ -192,6 +196,9 @@ class _Run:
         counts, work = count_work(stage, self._stages, self._material)
         known = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count is not None)
         resumed = is_begun(folder, key)
+        if resumed and stage.spec.kind in _BY_PATH and read_about(folder).get("settings") != stage.settings:
+            remove_folder(folder)
+            resumed = False
         self._announce(f"{self._title(stage)}: {'going on, ' if resumed else ''}{known}".rstrip(": "))
         about = {
             "recipe": self._plan.recipe.name,
