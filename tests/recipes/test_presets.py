@@ -161,6 +161,15 @@ SHORT = {
 }
 
 
+def steered(stage):
+    """The settings of a training's sparsity that a vocabulary of a few words can follow."""
+    small = {"target_doc_terms": 12, "target_query_terms": 6, "target_flops": 2.0, "threshold_d": 0}
+    values = {key: value for key, value in small.items() if key in stage.values}
+    if any(key.startswith("target") for key in values):  # a controller needs a ramp
+        return {**values, "steps": 20, "lambda_ramp_steps": 20}
+    return {**values, "lambda_ramp_steps": None}
+
+
 def one_step(name, given):
     """The settings that make one step of every training of a recipe, with what is given for the recipe itself."""
     known = load_recipe(name).settings
@@ -169,14 +178,9 @@ def one_step(name, given):
     for stage in load_recipe(name).override(values).resolve():
         if stage.kind in SHORT:
             values |= {f"{stage.name}.{key}": value for key, value in SHORT[stage.kind].items()}
-            values[f"{stage.name}.steps"] = 20 if "target_doc_terms" in stage.values else 1
-            values[f"{stage.name}.lambda_ramp_steps"] = 20 if "target_doc_terms" in stage.values else None
-            if "target_doc_terms" in stage.values:
-                values |= {f"{stage.name}.target_doc_terms": 12, f"{stage.name}.target_query_terms": 6}
-        if stage.kind == "train-teacher":
-            values.pop(f"{stage.name}.lambda_ramp_steps")
-        if stage.kind == "pretrain":
-            values.pop(f"{stage.name}.lambda_ramp_steps")
+            values[f"{stage.name}.steps"] = 1
+        if stage.kind == "train":
+            values |= {f"{stage.name}.{key}": value for key, value in steered(stage).items()}
     return values
 
 

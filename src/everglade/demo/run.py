@@ -32,14 +32,14 @@ __all__ = ["run_demo"]
 RECIPE = "self-distil-small"
 COMPARED = ("nDCG@10", "RR@10", "R@100")
 SHORT = {
-    "first.steps": 6,
+    "first.steps": 20,
+    "first.lambda_ramp_steps": 20,
+    "first.validate_every": 20,
     "teacher.steps": 6,
-    "train.steps": 12,
-    "train.warmup_steps": 2,
-    "train.lambda_ramp_steps": 4,
-    "first.validate_every": 6,
     "teacher.validate_every": 6,
-    "train.validate_every": 12,
+    "train.steps": 24,
+    "train.lambda_ramp_steps": 20,
+    "train.validate_every": 24,
 }
 
 
