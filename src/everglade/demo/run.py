@@ -70,7 +70,7 @@ def run_demo(
     write_qrels(qrels, out / "qrels.tsv")
     announce(f"the recipe {RECIPE} on SciFact, {len(qrels)} test queries; everything in {out}")
     found = run_recipe(recipe, collection, out / "recipe", announce=announce, show_progress=show_progress)
-    runs = [str(path.relative_to(out)) for path in found.outputs.values() if path.name == "run.trec"]
+    runs = [str(path.relative_to(out.absolute())) for path in found.outputs.values() if path.name == "run.trec"]
     remarks = [*list_differences(found.rows), *list_remarks(len(qrels), short=short)]
     return write_report(found, remarks, out, settings, runs)
 
