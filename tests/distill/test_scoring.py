@@ -528,7 +528,7 @@ def test_settings_are_read_and_written(models):
     ("values", "said"),
     [
         ({"teacher": ["bm25"]}, "Did you mean teachers"),
-        ({"normalise": "min-max"}, "no teachers are named"),
+        ({"normalise": "min-max"}, "teachers must be a list of at least one"),
         ({"teachers": []}, "at least one"),
         ({"teachers": ["bm25", "bm25"]}, "named twice"),
         ({"teachers": ["bm25"], "weights": [1, 2]}, "2 weights for 1 teachers"),

@@ -4,26 +4,12 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, TypeVar
 
 from everglade.errors import ConfigError
+from everglade.settings import Settings
 
-__all__ = ["Settings", "parse_pair", "read_settings"]
-
-
-class Settings(Protocol):
-    """What `TrainConfig`, `TeacherConfig` and `PretrainConfig` have in common."""
-
-    @classmethod
-    def from_toml(cls, path: str | Path) -> Self:
-        """Read them from a file."""
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any], source: str = ...) -> Self:
-        """Build them from plain values."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Give them as plain values."""
+__all__ = ["parse_pair", "read_settings"]
 
 
 S = TypeVar("S", bound=Settings)

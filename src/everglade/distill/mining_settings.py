@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, ClassVar
 
 from everglade.distill.candidates import read_sources
 from everglade.distill.drawing import Band
 from everglade.distill.false_negatives import Rule, read_rule
 from everglade.distill.teachers import split_spec
-from everglade.errors import ConfigError, suggest_name
+from everglade.errors import ConfigError
+from everglade.settings import Settings
 
 __all__ = ["MiningSettings"]
 
@@ -19,7 +19,7 @@ USUAL_DEPTH = 100
 
 
 @dataclass(frozen=True, slots=True)
-class MiningSettings:
+class MiningSettings(Settings):
     """The settings of `mine_to_folder`.
 
     Attributes:
@@ -35,6 +35,8 @@ class MiningSettings:
     Raises:
         ConfigError: if a value is of the wrong type or out of range.
     """
+
+    about: ClassVar[str] = "the mining settings"
 
     sources: tuple[str, ...] = ("bm25",)
     quotas: int | tuple[int, ...] | None = None
@@ -102,19 +104,6 @@ class MiningSettings:
     def rule(self) -> Rule | None:
         """What tells false negatives."""
         return None if self.margin is None else read_rule(self.margin)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any], source: str = "the mining settings") -> Self:
-        """Build settings from plain values; whatever is not named keeps its default.
-
-        Raises:
-            ConfigError: if a key is unknown (the nearest known one is named), or a value cannot be used.
-        """
-        known = [field.name for field in dataclasses.fields(cls)]
-        for key in values:
-            if key not in known:
-                raise ConfigError(f"{source}: unknown setting {key!r}. {suggest_name(key, known)}")
-        return cls(**values)
 
     def to_dict(self) -> dict[str, Any]:
         """Give every setting as plain JSON values; `from_dict` reads them."""

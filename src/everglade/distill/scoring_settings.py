@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, ClassVar
 
 from everglade.distill.false_negatives import read_rule
 from everglade.distill.teachers import split_spec
-from everglade.errors import ConfigError, suggest_name
+from everglade.errors import ConfigError
+from everglade.settings import Settings
 
 __all__ = ["NORMALISATIONS", "ScoringSettings"]
 
@@ -18,7 +18,7 @@ NORMALISATIONS = ("none", "min-max", "z-score")
 
 
 @dataclass(frozen=True, slots=True)
-class ScoringSettings:
+class ScoringSettings(Settings):
     """The settings of `score_to_folder`.
 
     Attributes:
@@ -38,7 +38,9 @@ class ScoringSettings:
         ConfigError: if a value is of the wrong type or out of range.
     """
 
-    teachers: tuple[str, ...]
+    about: ClassVar[str] = "the scoring settings"
+
+    teachers: tuple[str, ...] = ()
     weights: tuple[float, ...] | None = None
     normalise: str = "none"
     rescale: str | tuple[float, float] | None = None
@@ -82,21 +84,6 @@ class ScoringSettings:
         """The share of each of `teachers` in the mean; they sum to 1."""
         weights = self.weights or (1.0,) * len(self.teachers)
         return tuple(weight / math.fsum(weights) for weight in weights)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any], source: str = "the scoring settings") -> Self:
-        """Build settings from plain values; whatever is not named keeps its default.
-
-        Raises:
-            ConfigError: if a key is unknown (the nearest known one is named), or a value cannot be used.
-        """
-        known = [field.name for field in dataclasses.fields(cls)]
-        for key in values:
-            if key not in known:
-                raise ConfigError(f"{source}: unknown setting {key!r}. {suggest_name(key, known)}")
-        if "teachers" not in values:
-            raise ConfigError(f"{source}: no teachers are named. Example: teachers = ['cross-encoder:PATH'].")
-        return cls(**values)
 
     def to_dict(self) -> dict[str, Any]:
         """Give every setting as plain JSON values."""

@@ -6,15 +6,12 @@ Learning rate, warm-up, weight decay and the Condenser head are those that the a
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import math
-import tomllib
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar
 
-from everglade.errors import ConfigError, suggest_name
+from everglade.errors import ConfigError
+from everglade.settings import Settings
 from everglade.train.config import TrainConfig
 from everglade.train.ranges import PRECISIONS, wrong_types
 
@@ -33,12 +30,14 @@ _ABOVE_ZERO = ("learning_rate", "max_gradient_norm", "temperature")
 
 
 @dataclass(frozen=True, slots=True)
-class PretrainConfig:
+class PretrainConfig(Settings):
     """The settings of one pre-training run. docs/guide/pretrain.md gives the meaning and a sane range of each.
 
     Raises:
         ConfigError: if a value is of the wrong type or out of range; the message names every such field.
     """
+
+    about: ClassVar[str] = "the pre-training configuration"
 
     objective: str = "mlm"
     steps: int = 100_000
@@ -103,42 +102,6 @@ class PretrainConfig:
             precision=self.precision,
             seed=self.seed,
         )
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any], source: str = "the pre-training configuration") -> Self:
-        """Build a configuration from plain values; whatever is not named keeps its default.
-
-        Raises:
-            ConfigError: if a key is unknown (the nearest known one is named), or a value cannot be used.
-        """
-        known = [field.name for field in dataclasses.fields(cls)]
-        for key in values:
-            if key not in known:
-                raise ConfigError(f"{source}: unknown setting {key!r}. {suggest_name(key, known)}")
-        return cls(**values)
-
-    @classmethod
-    def from_toml(cls, path: str | Path) -> Self:
-        """Read a configuration from a TOML file of flat `key = value` lines.
-
-        Raises:
-            ConfigError: if the file cannot be read, is not TOML, or holds an unknown key or unusable value.
-        """
-        try:
-            values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{path} cannot be read: {error}") from error
-        except tomllib.TOMLDecodeError as error:
-            raise ConfigError(f"{path} is not TOML: {error}. Write one `key = value` a line.") from error
-        return cls.from_dict(values, str(path))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Give every setting as plain JSON values."""
-        return dataclasses.asdict(self)
-
-    def to_json(self) -> str:
-        """Give every setting as an indented JSON object."""
-        return json.dumps(self.to_dict(), indent=2)
 
     def _out_of_range(self) -> list[str]:
         """Give a sentence for each value that cannot be."""

@@ -6,15 +6,11 @@ it has them. They are meant for a GPU and MS MARCO; docs/tuning.md says what sui
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
-import json
-import tomllib
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Self
+from typing import ClassVar
 
 from everglade.errors import ConfigError
+from everglade.settings import Settings
 from everglade.train.losses import TAUGHT, parse_objective
 from everglade.train.ranges import out_of_range, wrong_types
 
@@ -25,12 +21,14 @@ DEFAULT_LAMBDAS = (3e-4, 1e-4)
 
 
 @dataclass(frozen=True, slots=True)
-class TrainConfig:
+class TrainConfig(Settings):
     """The settings of one training run. docs/tuning.md gives the meaning and a sane range of each.
 
     Raises:
         ConfigError: if a value is of the wrong type or out of range; the message names every such field.
     """
+
+    about: ClassVar[str] = "the training configuration"
 
     steps: int = 150_000
     batch_size: int = 128
@@ -111,46 +109,3 @@ class TrainConfig:
         given = zip((self.lambda_q, self.lambda_d), DEFAULT_LAMBDAS, strict=True)
         query, document = (default if value is None else value for value, default in given)
         return query, document
-
-    @classmethod
-    def field_names(cls) -> list[str]:
-        """Give the names of all settings, in the order they are declared."""
-        return [field.name for field in dataclasses.fields(cls)]
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any], source: str = "the training configuration") -> Self:
-        """Build a configuration from plain values; whatever is not named keeps its default.
-
-        Raises:
-            ConfigError: if a key is unknown (the nearest known one is named), or a value cannot be used.
-        """
-        known = cls.field_names()
-        for key in values:
-            if key not in known:
-                near = difflib.get_close_matches(key, known, n=1)
-                hint = f"Did you mean {near[0]!r}?" if near else f"Known settings: {', '.join(known)}."
-                raise ConfigError(f"{source}: unknown setting {key!r}. {hint}")
-        return cls(**values)
-
-    @classmethod
-    def from_toml(cls, path: str | Path) -> Self:
-        """Read a configuration from a TOML file of flat `key = value` lines.
-
-        Raises:
-            ConfigError: if the file cannot be read, is not TOML, or holds an unknown key or unusable value.
-        """
-        try:
-            values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{path} cannot be read: {error}") from error
-        except tomllib.TOMLDecodeError as error:
-            raise ConfigError(f"{path} is not TOML: {error}. Write one `key = value` a line.") from error
-        return cls.from_dict(values, str(path))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Give every setting as plain JSON values."""
-        return dataclasses.asdict(self)
-
-    def to_json(self) -> str:
-        """Give every setting as an indented JSON object."""
-        return json.dumps(self.to_dict(), indent=2)

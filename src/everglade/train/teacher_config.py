@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import tomllib
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar
 
-from everglade.errors import ConfigError, suggest_name
+from everglade.errors import ConfigError
+from everglade.settings import Settings
 from everglade.train.ranges import PRECISIONS, wrong_types
 
 __all__ = ["TEACHER_LOSSES", "TeacherConfig"]
@@ -27,7 +26,7 @@ _ABOVE_ZERO = ("learning_rate", "max_gradient_norm", "positive_weight")
 
 
 @dataclass(frozen=True, slots=True)
-class TeacherConfig:
+class TeacherConfig(Settings):
     """The settings of one training of a cross-encoder.
 
     Attributes:
@@ -53,6 +52,8 @@ class TeacherConfig:
     Raises:
         ConfigError: if a value is of the wrong type or out of range; the message names every such field.
     """
+
+    about: ClassVar[str] = "the teacher's configuration"
 
     steps: int = 20_000
     batch_size: int = 32
@@ -109,35 +110,3 @@ class TeacherConfig:
     def warmup(self) -> int:
         """Steps over which the learning rate rises: `warmup_steps`, or a tenth of `steps`."""
         return self.steps // 10 if self.warmup_steps is None else self.warmup_steps
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any], source: str = "the teacher's configuration") -> Self:
-        """Build a configuration from plain values; whatever is not named keeps its default.
-
-        Raises:
-            ConfigError: if a key is unknown (the nearest known one is named), or a value cannot be used.
-        """
-        known = [field.name for field in dataclasses.fields(cls)]
-        for key in values:
-            if key not in known:
-                raise ConfigError(f"{source}: unknown setting {key!r}. {suggest_name(key, known)}")
-        return cls(**values)
-
-    @classmethod
-    def from_toml(cls, path: str | Path) -> Self:
-        """Read a configuration from a TOML file of flat `key = value` lines.
-
-        Raises:
-            ConfigError: if the file cannot be read, is not TOML, or holds an unknown key or unusable value.
-        """
-        try:
-            values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{path} cannot be read: {error}") from error
-        except tomllib.TOMLDecodeError as error:
-            raise ConfigError(f"{path} is not TOML: {error}. Write one `key = value` a line.") from error
-        return cls.from_dict(values, str(path))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Give every setting as plain JSON values."""
-        return dataclasses.asdict(self)
