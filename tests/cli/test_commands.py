@@ -142,7 +142,7 @@ def test_train_takes_another_query_encoder_and_texts_from_disk(tmp_path):
         (["evaluate", "small/queries.jsonl", "small/qrels/test.tsv"], 3, "line 1"),
         (["evaluate", "small/qrels/test.tsv", "small", "--split", "tets"], 3, "tets"),
         (["index", "small", "-o", "d.idx"], 2, "--model"),
-        (["train", "MODEL", "small", "-o", "r", "--set", "step=3"], 2, "'steps'"),
+        (["train", "MODEL", "small", "-o", "r", "--set", "step=3"], 2, "Did you mean steps?"),
         (["train", "MODEL", "small", "-o", "r", "--set", "steps"], 2, "key=value"),
         (["info", "missing"], 3, "no such file"),
     ],
