@@ -151,7 +151,7 @@ def require_same(whole: Path, out: Path) -> None:
         raise SystemExit("NOT THE SAME:\n" + "\n".join(found))
 
 
-def _same():  # noqa: ANN202 - a module of the tests, which are no package
+def _same():
     path = HERE.parent / "tests" / "recipes" / "same.py"
     spec = importlib.util.spec_from_file_location("same", path)
     module = importlib.util.module_from_spec(spec)

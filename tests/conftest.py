@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from everglade import durable
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -21,3 +23,23 @@ def shared_data():
 def _no_hub(monkeypatch):
     """No test asks a hub for anything."""
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+
+@pytest.fixture(scope="module")
+def one_thread():
+    """Matrices of a tiny model are no work to share."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def no_waiting_for_the_disk():
+    """Files are written, named and renamed in the same order as ever; they only need not outlive a power cut."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(durable, "sync_file", lambda path: None)
+        patch.setattr(durable, "sync_folder", lambda path: None)
+        yield

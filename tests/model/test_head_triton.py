@@ -11,8 +11,8 @@ if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")
 pytest.importorskip("triton", reason="triton comes with torch for CUDA")
 
-from everglade.model import head  # noqa: E402
-from everglade.model.head_triton import best_logits  # noqa: E402
+from everglade.model import head
+from everglade.model.head_triton import best_logits
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 # Triton's interpreter has no bfloat16.

@@ -7,29 +7,14 @@ import pytest
 import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
-from everglade import durable
-
 FAMILIES = ("bert", "distilbert", "roberta", "modernbert")
 WORDS = tuple("sun river glade moss heron otter fern rain warm cold swim fly grow the of in over".split())  # noqa: SIM905
 POSITIONS = 40
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    """Matrices of this size are no work to share."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _no_waiting_for_the_disk():
-    """Files are written, named and renamed in the same order as ever; they only need not outlive a power cut."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(durable, "sync_file", lambda path: None)
-        patch.setattr(durable, "sync_folder", lambda path: None)
-        yield
+def _quick(one_thread, no_waiting_for_the_disk):
+    """Every test of this folder runs on one thread and does not wait for the disk."""
 
 
 def make_tokenizer(**changes):

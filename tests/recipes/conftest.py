@@ -7,31 +7,14 @@ import random
 
 import pytest
 
-from everglade import durable
-
 N_WORDS = 40
 N_DOCUMENTS = 60
 N_QUERIES = 24
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    """Matrices of this size are no work to share."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _no_waiting_for_the_disk():
-    """Files are written, named and renamed in the same order as ever; they only need not outlive a power cut."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(durable, "sync_file", lambda path: None)
-        patch.setattr(durable, "sync_folder", lambda path: None)
-        yield
+def _quick(one_thread, no_waiting_for_the_disk):
+    """Every test of this folder runs on one thread and does not wait for the disk."""
 
 
 def words():

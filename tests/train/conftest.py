@@ -4,7 +4,6 @@ import random
 
 import pytest
 
-from everglade import durable
 from everglade.distill.examples import Example, TrainingSet
 from everglade.texts import Document, Query
 
@@ -16,23 +15,8 @@ TEXTS = {
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    """Matrices of this size are no work to share."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _no_waiting_for_the_disk():
-    """Files are written, named and renamed in the same order as ever; they only need not outlive a power cut."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(durable, "sync_file", lambda path: None)
-        patch.setattr(durable, "sync_folder", lambda path: None)
-        yield
+def _quick(one_thread, no_waiting_for_the_disk):
+    """Every test of this folder runs on one thread and does not wait for the disk."""
 
 
 @pytest.fixture(scope="session")

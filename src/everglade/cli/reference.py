@@ -6,7 +6,7 @@ import os
 
 os.environ["COLUMNS"] = "110"
 
-from everglade.cli import app  # noqa: E402 - the width must be set before typer reads it
+from everglade.cli import app
 
 __all__ = ["reference"]
 

@@ -26,7 +26,7 @@ class Sample:
         self._most = most
         self._seen = 0
         self._kept = array("f")
-        self._chance = Random(0)  # noqa: S311 - a sample, nothing to keep secret
+        self._chance = Random(0)
 
     def add(self, value: float) -> None:
         """Take in the next number of the stream."""

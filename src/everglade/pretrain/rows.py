@@ -146,8 +146,8 @@ class RowReader:
         rows, documents = [], []
         for slot, place, (ids, words) in zip(slots, visited, read, strict=True):
             if len(ids) < self.fewest:
-                place = self._next_long_enough(texts, place)  # noqa: PLW2901 - the slot's from here on
-                ((ids, words),) = self._read([texts[texts.trained[place]]])  # noqa: PLW2901
+                place = self._next_long_enough(texts, place)
+                ((ids, words),) = self._read([texts[texts.trained[place]]])
             rows += self._draw(ids, words, step, slot)
             documents += [texts.trained[place]] * self._config.rows_per_document
         return self._pad(rows, documents)
