@@ -26,9 +26,15 @@ def refer_to(model: Encoder | None) -> dict[str, Any] | None:
 
 
 def make_reference(
-    name: str | None, fingerprint: str | None, settings: Mapping[str, Any] | None = None
+    name: str | None,
+    fingerprint: str | None,
+    settings: Mapping[str, Any] | None = None,
+    path_from_index: str | None = None,
 ) -> dict[str, Any] | None:
-    """Say which model it is, in a way that holds in other folders too; None if nothing is known of it."""
+    """Say which model it is, in a way that holds in other folders too; None if nothing is known of it.
+
+    `path_from_index` is the way from the index folder to the model, where a move of one moves the other.
+    """
     if fingerprint is None:
         return None
     path = str(Path(name).absolute()) if name and Path(name).exists() else name
@@ -37,6 +43,7 @@ def make_reference(
         "path": path,
         "fingerprint": fingerprint,
         **({"settings": dict(settings)} if isinstance(settings, Mapping) else {}),
+        **({"path_from_index": path_from_index} if path_from_index else {}),
     }
 
 
@@ -80,7 +87,7 @@ def load_model(store: Store, path: str | Path | None = None) -> Encoder:
         ModelMismatch: if it is another model.
     """
     reference = store.meta.model or {}
-    path = path or reference.get("path")
+    path = path or _find(store.path, reference)
     if not path:
         raise ModelError(f"{store.path} does not say which model made it. Give one: Index.open(path, model=...).")
     settings = reference.get("settings") or {}
@@ -90,6 +97,15 @@ def load_model(store: Store, path: str | Path | None = None) -> Encoder:
         raise ModelMismatch(f"{path} cannot read texts as the model that made {store.path} did: {error}") from error
     check_model(store, encoder)
     return encoder
+
+
+def _find(index: Path, reference: Mapping[str, Any]) -> str | Path | None:
+    """Give the place of the model: as seen from the index, if there is one, since both may be copies in a new place."""
+    near: str | None = reference.get("path_from_index")
+    if near and (place := (index / near).resolve()).is_dir():
+        return place
+    path: str | None = reference.get("path")
+    return path
 
 
 def _load(path: str | Path, settings: Mapping[str, Any]) -> Encoder:

@@ -76,7 +76,8 @@ class Index:
                 decide.
             model_reference: "name" and "fingerprint" of the model whose vectors will be added, where it is not at hand,
                 and its "settings" where they may be others than its folder's; manifests of vectors folders hold the
-                first two as "model" and these beside it.
+                first two as "model" and these beside it. With "path_from_index", the way from `path` to the model,
+                the model is found there first, so that both can be moved together.
             identity: 32 hex digits that tell this index from others; drawn at random if None. The same additions to
                 two indexes of one identity give the same bytes.
 
@@ -92,7 +93,9 @@ class Index:
         given = model_reference or {}
         reference = refer_to(model)
         if model is None:
-            reference = make_reference(given.get("name"), given.get("fingerprint"), given.get("settings"))
+            reference = make_reference(
+                given.get("name"), given.get("fingerprint"), given.get("settings"), given.get("path_from_index")
+            )
         store = Store.create(path, n_terms=size, impact_scale=impact_scale, model=reference, identity=identity)
         return cls(store, model)
 

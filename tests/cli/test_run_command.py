@@ -6,7 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from everglade.cli import app
-from everglade.recipes.recipe import list_recipes
+from everglade.recipes.recipe import list_recipes, load_recipe
 
 RECIPE = """
 summary = "BM25 alone"
@@ -56,14 +56,29 @@ def test_a_recipe_is_shown_as_it_is_written():
     assert '# loss = "margin_mse"' in run("cocondenser-self-distil", "--show").stdout
 
 
+def test_a_recipe_is_shown_with_what_is_set(tmp_path):
+    words = ["self-distil", "--show", "--set", "precision=bf16", "--set", "train.steps=1000", "--set", "seed=7"]
+    (tmp_path / "changed.toml").write_text(run(*words).stdout)
+    shown = load_recipe("changed.toml")
+    expected = load_recipe("self-distil").override({"precision": "bf16", "train.steps": 1000, "seed": 7})
+    assert (shown.settings, shown.stages) == (expected.settings, expected.stages)
+    assert shown.resolve() == expected.resolve()
+    wrong = run("self-distil", "--show", "--set", "train.stepps=1000", code=2)
+    assert "steps" in wrong.stderr
+
+
 def test_a_plan_is_printed_and_nothing_is_made(tmp_path):
     words = ["own.toml", "--collection", "small", "-o", "out", "--dry-run"]
     said = run(*words).stdout
     assert "evaluate-bm25" in said
     assert "1 queries, 3 documents" in said
     assert not (tmp_path / "out").exists()
-    (stage,) = json.loads(run(*words, "--json").stdout)["stages"]
-    assert (stage["state"], stage["seconds"], stage["counts"]) == ("run", None, {"queries": 1, "documents": 3})
+    assert said.endswith("left to do: under 1 s\n")
+    plan = json.loads(run(*words, "--json").stdout)
+    (stage,) = plan["stages"]
+    assert (stage["state"], stage["seconds_from"]) == ("run", "estimated")
+    assert stage["counts"] == {"queries": 1, "documents": 3}
+    assert 0 < stage["seconds"] == plan["seconds_left"] < 1
 
 
 def test_a_recipe_runs_and_its_table_is_printed(tmp_path):

@@ -214,6 +214,49 @@ def test_vectors_that_are_not_finite_are_refused(tmp_path):
         SentenceEncoder(str(folder)).encode_documents(["w1 w2"])
 
 
+def drop_weights(folder, word):
+    """Remove the weights whose names hold a word from a model's file."""
+    from safetensors.numpy import load_file, save_file
+
+    file = folder / "model.safetensors"
+    weights = load_file(file)
+    kept = {name: tensor for name, tensor in weights.items() if word not in name}
+    assert len(kept) < len(weights)
+    save_file(kept, file, metadata={"format": "pt"})
+
+
+def test_a_folder_that_lacks_weights_is_refused(tmp_path):
+    folder = make_dense(tmp_path)
+    drop_weights(folder, "layer.0.attention.self.query.weight")
+    with pytest.raises(ModelError, match=r"dense lacks weights of its encoder \(encoder.layer.0.*query.weight\)"):
+        SentenceEncoder(str(folder))
+
+
+def test_weights_behind_a_router_are_looked_for_too(tmp_path):
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.base.modules import Router
+    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+
+    make_dense(tmp_path)
+    sides = [[Transformer(str(tmp_path / "bert")), Pooling(16, "mean")] for _ in range(2)]
+    router = Router.for_query_document(query_modules=sides[0], document_modules=sides[1])
+    SentenceTransformer(modules=[router], device="cpu").save(str(tmp_path / "routed"))
+    SentenceEncoder(str(tmp_path / "routed"))
+    [file] = tmp_path.glob("routed/**/document*/model.safetensors")
+    drop_weights(file.parent, "layer.0.attention.self.query.weight")
+    with pytest.raises(ModelError, match=f"{file.parent.name} lacks weights"):
+        SentenceEncoder(str(tmp_path / "routed"))
+
+
+def test_a_pooler_that_nothing_reads_need_not_be_there(tmp_path):
+    folder = make_dense(tmp_path)
+    whole = SentenceEncoder(str(folder))
+    drop_weights(folder, "pooler")
+    without = SentenceEncoder(str(folder))
+    assert (without.encode_documents(["w1 w2"]) == whole.encode_documents(["w1 w2"])).all()
+    assert without.fingerprint == SentenceEncoder(str(folder)).fingerprint, "it is not drawn at random"
+
+
 def test_what_is_no_model_and_what_is_missing_are_said(dense_folder, tmp_path, monkeypatch):
     with pytest.raises(ModelError, match="no folder"):
         SentenceEncoder(str(tmp_path / "nothing"))

@@ -1,4 +1,5 @@
 import json
+from shutil import copytree
 
 import numpy as np
 import pytest
@@ -229,6 +230,24 @@ def test_a_splade_source_is_the_search_of_our_index_and_goes_on(collection, tmp_
         patch.setattr(Splade, "encode_documents", None)  # nothing is encoded again
         mine_to_folder(collection, "train", settings, tmp_path / "cut")
     assert bytes_of(tmp_path / "cut") == bytes_of(tmp_path / "whole")
+
+
+def test_a_model_is_opened_once_to_be_checked_and_to_search(collection, tmp_path, monkeypatch):
+    from everglade.model.splade import Splade
+
+    model, opened, load = f"splade:{bundled_model()}", [], Splade.load
+    monkeypatch.setattr(Splade, "load", lambda path, **how: opened.append(str(path)) or load(path, **how))
+    settings = MiningSettings(sources=("bm25", model), depth=8, quotas=2)
+    mine_to_folder(collection, "train", settings, tmp_path / "out")
+    assert opened == [str(bundled_model())]
+    copytree(bundled_model(), tmp_path / "other")
+    several = MiningSettings(sources=(model, "bm25", f"splade:{tmp_path / 'other'}"), depth=8, quotas=2)
+    opened.clear()
+    report = mine_to_folder(collection, "train", several, tmp_path / "several")
+    other = str(tmp_path / "other")
+    assert opened == [other, str(bundled_model()), other], "there is one in memory at a time"
+    one, _, same = report.runs.values()
+    assert read_run(one) == read_run(same)
 
 
 def test_bands_choose_the_places(collection, tmp_path):

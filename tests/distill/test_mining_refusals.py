@@ -11,7 +11,7 @@ import pytest
 
 from everglade.bundled import bundled_model
 from everglade.distill import negatives
-from everglade.distill.candidates import Source
+from everglade.distill.candidates import Models, Source
 from everglade.distill.examples import read_examples
 from everglade.distill.negatives import MiningSettings, mine_to_folder
 from everglade.errors import ConfigError, InputError, MissingExtra, ModelError
@@ -96,8 +96,8 @@ def test_fingerprints_say_what_would_be_found():
     from everglade.model.splade import Splade
 
     model = str(bundled_model())
-    assert Source("splade", model, "x").fingerprint() == Splade.load(model).fingerprint
-    assert Source("bm25", "", "bm25").fingerprint() == f"k1 0.9, b 0.4, bm25s {bm25s.__version__}"
+    assert Source("splade", model, "x").fingerprint(Models()) == Splade.load(model).fingerprint
+    assert Source("bm25", "", "bm25").fingerprint(Models()) == f"k1 0.9, b 0.4, bm25s {bm25s.__version__}"
 
 
 def test_nothing_is_read_where_mining_writes(collection, tmp_path):

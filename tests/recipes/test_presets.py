@@ -147,10 +147,14 @@ def test_the_plan_of_a_follower_has_its_papers_numbers(name, marco):
 
 @pytest.mark.parametrize("name", list_recipes())
 def test_every_plan_is_printed_without_a_collection_and_with_one(name, marco):
-    for plan in (plan_recipe(name), plan_recipe(name, marco)):
-        cells = [stage.cells() for stage in plan.stages]
-        assert cells[-1][0] == "evaluate"
-        assert {row[-1] for row in cells} == {"unknown"}
+    alone, whole = plan_recipe(name), plan_recipe(name, marco)
+    for plan in (alone, whole):
+        assert plan.stages[-1].cells()[0] == "evaluate"
+        assert len(plan.stages) == len(alone.stages)
+    assert {stage.cells()[-1] for stage in alone.stages} == {"unknown"}
+    unknown = [stage for stage in whole.stages if stage.cells()[-1] == "unknown"]
+    assert bool(unknown) != name.endswith("-small"), "models of the hub are not here, the bundled one is"
+    assert all("is not on this machine" in stage.unknown_because for stage in unknown)
 
 
 # --- one step each ---------------------------------------------------------------------------------------------------

@@ -178,6 +178,12 @@ ENCODE = '[[stage]]\nname = "e"\nkind = "encode"\nmodel = "m"\n'
         (STAGE.replace('"$start"', '"m"').replace('"somewhere.jsonl"', "5"), "examples must be a text, not 5"),
         (STAGE.replace('"$start"', '"m"') + 'model = { activaton = "relu" }\n', "Did you mean activation"),
         (STAGE.replace('"$start"', '"m"') + "model = 5\n", "model must be a table"),
+        (STAGE.replace('"$start"', '"m"') + "model = { max_document_length = 64 }\n", "beside it, as a setting of the"),
+        (
+            STAGE.replace('"$start"', '"m"')
+            + "max_document_length = 32\nmodel = { passages = 2, passage_overlap = 32 }\n",
+            "passage_overlap is 32, but a passage has 32 tokens",
+        ),
         (STAGE.replace('"$start"', '"m"') + "lora_rank = -1\n", "lora_rank must be at least 0"),
         (STAGE.replace('"$start"', '"m"') + 'freeze_documents = "no"\n', "freeze_documents must be true or false"),
         (STAGE.replace('"$start"', '"m"') + 'query_encoder = "binry"\n', "Did you mean binary"),

@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -202,12 +203,32 @@ def test_one_process_at_a_time(out, mini, marco, tiny):
             run(mini, marco, out, tiny)
 
 
+def test_the_index_of_a_folder_that_was_moved_finds_its_model(once, out, tmp_path):
+    made, report = once
+    asked = {"q": "word01 word02 word03"}
+    with Index.open(report.outputs["index"]) as index:
+        expected = index.search_many(asked, 10)
+        assert Path(index.encoder.name).samefile(report.outputs["train"])
+    moved = out.rename(tmp_path / "moved")
+    with Index.open(moved / "04-index" / "index") as index:
+        assert index.search_many(asked, 10) == expected
+        assert Path(index.encoder.name).samefile(moved / report.outputs["train"].relative_to(made))
+    alone = shutil.copytree(report.outputs["index"], tmp_path / "alone")
+    with Index.open(alone) as index:
+        assert index.search_many(asked, 10) == expected
+        assert Path(index.encoder.name).samefile(report.outputs["train"]), "the model stayed where it was"
+
+
 def test_estimates_come_from_what_was_measured(once, mini, marco, tiny):
     plan = plan_recipe(mini, marco, once[0], overrides=settings_of(marco, tiny, {"steps": 8}))
     found = {stage.spec.name: stage for stage in plan.stages}
     took = json.loads((once[0] / "02-train" / "times.json").read_text())["seconds"]
     assert found["train"].seconds == pytest.approx(2 * took, rel=0.01)
-    assert found["train"].cells()[-1].startswith("about ")
+    assert found["train"].seconds_from == "measured rate"
+    assert found["triples"].seconds_from == "measured"
+    assert found["triples"].state == "reused"
+    assert found["train"] in plan.left
+    assert found["triples"] not in plan.left
     assert found["encode"].counts == {"documents": 60}
     nowhere = plan_recipe(mini, None, None, overrides=settings_of(marco, tiny, {}))
     assert {stage.cells()[-1] for stage in nowhere.stages} == {"unknown"}
@@ -233,7 +254,7 @@ def test_splits_and_shares_that_cannot_be(marco, tmp_path):
         open_material(other)
 
 
-def test_a_collection_of_ir_datasets_is_planned_without_reading_its_documents(tmp_path, monkeypatch):
+def test_a_collection_of_ir_datasets_is_planned_without_reading_its_documents(tiny, tmp_path, monkeypatch):
     import ir_datasets
 
     (tmp_path / "queries.tsv").write_text("q1\tword01\nq2\tword02\n")
@@ -253,6 +274,9 @@ def test_a_collection_of_ir_datasets_is_planned_without_reading_its_documents(tm
     counts = {stage.spec.name: stage.counts for stage in plan.stages}
     assert counts["encode"] == {"documents": 8_841_823}
     assert counts["bm25"]["queries"] == 1
+    estimated = plan_recipe("splade-max", "irds:marco", overrides={"start": str(tiny)})
+    assert {stage.seconds_from for stage in estimated.stages} == {"estimated"}
+    assert estimated.seconds_left > 3600, "none of 150,000 steps and 8,841,823 documents takes no time"
 
 
 def test_another_collection_may_be_evaluated_on(mini, marco, tiny, tmp_path):

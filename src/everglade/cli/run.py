@@ -33,7 +33,9 @@ def run(
         list[str] | None, typer.Option("--set", help="A setting, as key=value or stage.key=value; may repeat.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and do nothing.")] = False,
-    show: Annotated[bool, typer.Option("--show", help="Print the recipe's TOML and do nothing.")] = False,
+    show: Annotated[
+        bool, typer.Option("--show", help="Print the recipe's TOML, as --set has it, and do nothing.")
+    ] = False,
     list_: Annotated[bool, typer.Option("--list", help="List the recipes that come with Everglade.")] = False,
     fresh: Fresh = False,
     threads: Threads = 0,
@@ -60,13 +62,14 @@ def run(
         recipes = list_recipes()
         print_json(recipes) if as_json else print_table(("recipe", "what it is"), list(recipes.items()), text_columns=2)
         return
+    chosen = load_recipe(recipe).override(dict(map(parse_pair, setting or [])))
     if show:
-        print(load_recipe(recipe).text, end="")
+        from everglade.recipes.as_toml import write_toml
+
+        print(write_toml(chosen) if chosen.overrides else chosen.text, end="")
         return
     from everglade.recipes.runner import plan_recipe, run_recipe
 
-    overrides = dict(map(parse_pair, setting or []))
-    chosen = load_recipe(recipe).override(overrides)
     if dry_run:
         plan = plan_recipe(
             chosen,
@@ -107,6 +110,8 @@ def _print_plan(plan: Plan) -> None:
     print(f"{plan.recipe.name}: {plan.recipe.summary}")
     print(", ".join(f"{key} = {value!r}" for key, value in plan.recipe.settings.items()))
     print_table(COLUMNS, [stage.cells() for stage in plan.stages], text_columns=len(COLUMNS) - 1)
+    for line in plan.remarks():
+        print(line)
 
 
 def _print_report(report: RecipeReport) -> None:

@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from everglade import durable
 from everglade.errors import ConfigError, InputError, MissingExtra
@@ -23,10 +23,12 @@ from everglade.progress import Meter
 from everglade.texts.lines import decode, read_lines, require_file
 
 if TYPE_CHECKING:
+    from everglade.distill.dense import SentenceEncoder
+    from everglade.model.splade import Splade
     from everglade.progress import ProgressCallback
     from everglade.texts import Collection, Query, Run
 
-__all__ = ["Request", "RunInOrder", "Source", "read_sources", "search_source"]
+__all__ = ["Models", "Request", "RunInOrder", "Source", "read_sources", "search_source"]
 
 QUERIES_IN_A_PART = 512
 """Few enough for their hits to fit in memory, and many because a dense search reads every vector for each part."""
@@ -44,8 +46,8 @@ class Source(NamedTuple):
     model_or_file: str
     name: str
 
-    def fingerprint(self) -> str:
-        """Give what changes when the source would find something else in the same texts.
+    def fingerprint(self, models: Models) -> str:
+        """Give what changes when the source would find something else in the same texts; `models` opens its model.
 
         Raises:
             ModelError: if its model cannot be opened.
@@ -54,20 +56,50 @@ class Source(NamedTuple):
         """
         if self.kind == "run":
             return _hash_file(require_file(self.model_or_file))
-        if self.kind == "splade":
-            from everglade.model.splade import Splade
-
-            return Splade.load(self.model_or_file).fingerprint
-        if self.kind == "dense":
-            from everglade.distill.dense import SentenceEncoder
-
-            return SentenceEncoder(self.model_or_file).fingerprint
+        if self.kind in ("splade", "dense"):
+            return str(models.open(self).fingerprint)
         from everglade.distill.bm25 import K1, B
 
         try:
             return f"k1 {K1}, b {B}, bm25s {importlib.metadata.version('bm25s')}"
         except importlib.metadata.PackageNotFoundError as error:
             raise MissingExtra("bm25s", "train") from error
+
+
+class Models:
+    """Opens the models of sources, and keeps the last one until it is taken: there is never more than one in memory."""
+
+    def __init__(self) -> None:
+        self._of: Source | None = None
+        self._model: Any = None
+
+    def open(self, source: Source) -> Any:  # noqa: ANN401 - a Splade or a SentenceEncoder
+        """Give the model of a source, opened now if it is not the one that is kept. Raises what opening it raises."""
+        if source != self._of:
+            self.forget()
+            self._model = _open_model(source)
+            self._of = source
+        return self._model
+
+    def take(self, source: Source) -> Any:  # noqa: ANN401 - a Splade or a SentenceEncoder
+        """Give the model of a source and keep it no longer."""
+        model = self.open(source)
+        self.forget()
+        return model
+
+    def forget(self) -> None:
+        """Keep no model."""
+        self._of = self._model = None
+
+
+def _open_model(source: Source) -> Splade | SentenceEncoder:
+    if source.kind == "dense":
+        from everglade.distill.dense import SentenceEncoder
+
+        return SentenceEncoder(source.model_or_file)
+    from everglade.model.splade import Splade
+
+    return Splade.load(source.model_or_file)
 
 
 def read_sources(specs: Sequence[str]) -> tuple[Source, ...]:
@@ -118,7 +150,7 @@ class Request:
         return ((document.id, document.full_text) for document in self.collection.documents())
 
 
-def search_source(source: Source, request: Request, run: Path, unfinished: Path) -> None:
+def search_source(source: Source, request: Request, run: Path, unfinished: Path, models: Models) -> None:
     """Write the run of a source, going on where an interrupted call stopped.
 
     Args:
@@ -126,6 +158,7 @@ def search_source(source: Source, request: Request, run: Path, unfinished: Path)
         request: What it is asked.
         run: The TREC run to write; one that an earlier call has finished stays.
         unfinished: The folder for what an interrupted search leaves, and the hash of a finished run.
+        models: What opens the source's model.
 
     Raises:
         InputError: if a finished run was changed, or a run has no query or a document that is not in the collection.
@@ -134,7 +167,7 @@ def search_source(source: Source, request: Request, run: Path, unfinished: Path)
     """
     written = unfinished / "run.sha256"
     if not (run.exists() and written.exists()):
-        _write_whole(source, request, run, unfinished, written)
+        _write_whole(source, request, run, unfinished, written, models)
     elif written.read_text() != _hash_file(run):
         raise InputError("this run was changed since it was written. Mine again with --fresh", run)
     for left in unfinished.iterdir():
@@ -142,7 +175,7 @@ def search_source(source: Source, request: Request, run: Path, unfinished: Path)
             shutil.rmtree(left)
 
 
-def _write_whole(source: Source, request: Request, run: Path, unfinished: Path, written: Path) -> None:
+def _write_whole(source: Source, request: Request, run: Path, unfinished: Path, written: Path, models: Models) -> None:
     """Search what parts are missing, join them, and note the hash of the run before it gets its name."""
     parts = [
         (unfinished / "parts" / f"{start // QUERIES_IN_A_PART:05d}.trec", start)
@@ -150,7 +183,7 @@ def _write_whole(source: Source, request: Request, run: Path, unfinished: Path, 
     ]
     (unfinished / "parts").mkdir(parents=True, exist_ok=True)
     if not all(part.exists() for part, _ in parts):
-        _search_parts(source, request, parts, unfinished)
+        _search_parts(source, request, parts, unfinished, models)
     run.parent.mkdir(exist_ok=True)
     with durable.whole_file(run) as temporary:
         with temporary.open("wb") as joined:
@@ -160,10 +193,12 @@ def _write_whole(source: Source, request: Request, run: Path, unfinished: Path, 
         durable.write_bytes(written, _hash_file(temporary).encode())
 
 
-def _search_parts(source: Source, request: Request, parts: list[tuple[Path, int]], unfinished: Path) -> None:
+def _search_parts(
+    source: Source, request: Request, parts: list[tuple[Path, int]], unfinished: Path, models: Models
+) -> None:
     from everglade.texts import write_run
 
-    with _SEARCHES[source.kind](source, request, unfinished) as search:
+    with _SEARCHES[source.kind](source, request, unfinished, models) as search:
         request.announce(f"{source.name}: searching {len(request.queries):,} queries, {request.hits:,} hits each")
         meter = Meter(len(request.queries), request.progress)
         for part, start in parts:
@@ -202,7 +237,7 @@ def _query_and_document(line: bytes | bytearray, _: int) -> tuple[str, str]:
 
 
 @contextmanager
-def _search_bm25(source: Source, request: Request, _: Path) -> Iterator[Search]:
+def _search_bm25(source: Source, request: Request, _unfinished: Path, _models: Models) -> Iterator[Search]:
     from everglade.distill.bm25 import Bm25
 
     request.announce(f"{source.name}: indexing {request.n_documents:,} documents")
@@ -211,7 +246,7 @@ def _search_bm25(source: Source, request: Request, _: Path) -> Iterator[Search]:
 
 
 @contextmanager
-def _search_run(source: Source, request: Request, _: Path) -> Iterator[Search]:
+def _search_run(source: Source, request: Request, _unfinished: Path, _models: Models) -> Iterator[Search]:
     from everglade.texts import read_run
 
     file, run = source.model_or_file, read_run(source.model_or_file)
@@ -233,12 +268,11 @@ def _search_run(source: Source, request: Request, _: Path) -> Iterator[Search]:
 
 
 @contextmanager
-def _search_splade(source: Source, request: Request, unfinished: Path) -> Iterator[Search]:
+def _search_splade(source: Source, request: Request, unfinished: Path, models: Models) -> Iterator[Search]:
     from everglade.encode import encode_to_folder
-    from everglade.model.splade import Splade
     from everglade.search import Index
 
-    encoder = Splade.load(source.model_or_file)
+    encoder = models.take(source)
     import torch  # not before everglade.model, which says what to install when it is missing
 
     if torch.cuda.is_available():
@@ -258,10 +292,10 @@ def _search_splade(source: Source, request: Request, unfinished: Path) -> Iterat
 
 
 @contextmanager
-def _search_dense(source: Source, request: Request, unfinished: Path) -> Iterator[Search]:
-    from everglade.distill.dense import SentenceEncoder, encode_dense, search_dense
+def _search_dense(source: Source, request: Request, unfinished: Path, models: Models) -> Iterator[Search]:
+    from everglade.distill.dense import encode_dense, search_dense
 
-    model = SentenceEncoder(source.model_or_file)
+    model = models.take(source)
     request.announce(f"{source.name}: encoding {request.n_documents:,} documents")
     documents = encode_dense(
         model, request.rows(), unfinished / "vectors", total=request.n_documents, progress=request.progress
@@ -274,7 +308,7 @@ def _search_dense(source: Source, request: Request, unfinished: Path) -> Iterato
     yield search
 
 
-_SEARCHES: dict[str, Callable[[Source, Request, Path], AbstractContextManager[Search]]] = {
+_SEARCHES: dict[str, Callable[[Source, Request, Path, Models], AbstractContextManager[Search]]] = {
     "bm25": _search_bm25,
     "dense": _search_dense,
     "splade": _search_splade,

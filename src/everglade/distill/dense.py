@@ -58,7 +58,7 @@ class SentenceEncoder:
 
     Raises:
         MissingExtra: if sentence-transformers is not installed.
-        ModelError: if it cannot be opened, has weights that are no safetensors, or compares vectors by a distance.
+        ModelError: if it cannot be opened, lacks weights or has them as a pickle, or compares vectors by a distance.
     """
 
     def __init__(self, path_or_id: str) -> None:
@@ -86,6 +86,7 @@ class SentenceEncoder:
                 raise ModelError(
                     f"{path_or_id} cannot be opened as a dense model by sentence-transformers: {error}"
                 ) from error
+        _require_weights(folder, self._model)
         self._model.eval()
         similarity = str(self._model.similarity_fn_name)
         if similarity not in ("cosine", "dot"):
@@ -131,6 +132,48 @@ class SentenceEncoder:
         if not np.isfinite(found).all():
             raise ModelError(f"{self.name} gave a vector that is not finite. Check its weights.")
         return found
+
+
+def _require_weights(folder: Path, model: Any) -> None:  # noqa: ANN401 - a SentenceTransformer
+    """Make sure that every weight that a vector depends on is in the folder, as others are drawn at random.
+
+    Raises:
+        ModelError: naming those that are not.
+    """
+    from everglade.distill.teachers import find_missing
+
+    for place, module in _language_models(folder, model):
+        reads = module.get_config_dict().get("modality_config", {}).get("text", {})
+        missing = set(find_missing(place, module.model))
+        if reads.get("method_output_name") == "last_hidden_state":
+            # Nothing reads the pooler, so it need not be there; but a random one would be in the fingerprint.
+            spare = {name for name in missing if "pooler" in name.split(".")}
+            for name in spare:
+                module.model.get_parameter(name).data.zero_()
+            missing -= spare
+        if missing:
+            raise ModelError(
+                f"{place} lacks weights of its encoder ({', '.join(sorted(missing)[:3])}), so its vectors would be "
+                f"noise. Fetch or save the model again."
+            )
+
+
+def _language_models(folder: Path, model: Any) -> Iterator[tuple[Path, Any]]:  # noqa: ANN401 - a SentenceTransformer
+    """Give the folder of each language model of a SentenceTransformer, those behind a router too, and its module."""
+    from transformers import PreTrainedModel
+
+    from everglade.model.files import find_inside, read_json
+
+    # A folder of transformers alone lists no modules: it is the first one, and the pooling is made up.
+    listed = read_json(folder / "modules.json", missing=[], kind=list) or [{}]
+    parts = [(find_inside(folder, entry.get("path", "")), module) for entry, module in zip(listed, model, strict=False)]
+    for place, module in list(parts):
+        for route, names in read_json(place / "router_config.json", missing={}).get("structure", {}).items():
+            behind = zip(names, module.sub_modules[route], strict=True)
+            parts += [(find_inside(place, name), part) for name, part in behind]
+    for place, module in parts:
+        if isinstance(getattr(module, "model", None), PreTrainedModel):
+            yield place, module
 
 
 class DenseVectors(NamedTuple):

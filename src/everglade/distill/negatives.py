@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from everglade import durable
-from everglade.distill.candidates import Request, RunInOrder, Source, read_sources, search_source
+from everglade.distill.candidates import Models, Request, RunInOrder, Source, read_sources, search_source
 from everglade.distill.drawing import draw, query_key, unite
 from everglade.distill.examples import Example, examples_from_qrels, require_pyarrow, write_examples
 from everglade.distill.false_negatives import keep_true_negatives
@@ -152,7 +152,7 @@ def mine_to_folder(
         MissingExtra: if a package that is needed is not installed.
     """
     out, announce = Path(out), announce or (lambda line: None)
-    sources, unfinished = read_sources(settings.sources), out / "unfinished"
+    sources, unfinished, models = read_sources(settings.sources), out / "unfinished", Models()
     _require_apart(out, settings)
     announce("reading the collection")
     training = read_training_queries(collection, split, qrels)
@@ -163,13 +163,14 @@ def mine_to_folder(
     teacher = None
     if settings.teacher is not None:
         teacher = open_teacher(settings.teacher, dict(request.rows()) if settings.teacher == "bm25" else None)
-    _begin(out, _describe(settings, sources, training, teacher, split), fresh=fresh)
+    _begin(out, _describe(settings, sources, training, teacher, split, models), fresh=fresh)
     examples = out / ("examples.arrow" if as_table else "examples.jsonl")
     runs = {source.name: out / "runs" / f"{source.name}.trec" for source in sources}
     statistics = out / "statistics.json"
     if not all(file.exists() for file in (statistics, examples, *runs.values())):
         for source in sources:
-            search_source(source, request, runs[source.name], unfinished / source.name)
+            search_source(source, request, runs[source.name], unfinished / source.name, models)
+        models.forget()  # that of a run that stood already
         announce(f"drawing negatives for {len(training.queries):,} queries")
         judge = None if teacher is None else _Judge(teacher, request, unfinished)
         mining = _Mining(settings, training, runs, judge)
@@ -194,12 +195,15 @@ def _describe(
     training: TrainingQueries,
     teacher: Teacher | None,
     split: str,
+    models: Models,
 ) -> dict[str, Any]:
     """Say what the folder is made from, models and files by name and fingerprint, and not by their paths."""
+    # The first source comes last, as it is also the first to search, with the model that is then open.
+    fingerprints = {source.name: source.fingerprint(models) for source in reversed(sources)}
     return {
         **settings.to_dict(),
         "depth": settings.hits,
-        "sources": [{"name": source.name, "fingerprint": source.fingerprint()} for source in sources],
+        "sources": [{"name": source.name, "fingerprint": fingerprints[source.name]} for source in sources],
         "teacher": None if teacher is None else {"name": teacher.name, "fingerprint": teacher.fingerprint},
         "split": split,
         "queries and documents": training.digest,

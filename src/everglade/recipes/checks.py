@@ -107,7 +107,16 @@ def _check_training(stage: StageSpec) -> None:
 
     if stage.own("give") not in ("best", "final"):
         raise ConfigError(f"give must be best or final, not {stage.own('give')!r}.")
-    SpladeSettings.from_dict(stage.own("model"))
+    model = SpladeSettings.from_dict(stage.own("model"))
+    for key in ("max_query_length", "max_document_length"):
+        if key in stage.own("model"):
+            raise ConfigError(f"{key} is no part of the table model: write it beside it, as a setting of the training.")
+    length = settings_class("train").from_dict(stage.settings).max_document_length
+    if model.passages > 1 and model.passage_overlap >= length:
+        raise ConfigError(
+            f"passage_overlap is {model.passage_overlap}, but a passage has {length} tokens (max_document_length). "
+            f"Use a smaller overlap or longer passages."
+        )
     encoder = stage.own("query_encoder") or ""
     near = difflib.get_close_matches(encoder, WORDS, n=1, cutoff=0.8)
     if near and encoder not in WORDS:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from everglade.errors import InputError
+from everglade.errors import InputError, ModelError
+from everglade.recipes.estimates import Estimator, find_rate, read_rates
 from everglade.recipes.files import hash_file, hash_model
 from everglade.recipes.folders import aside, find_folder, is_begun, read_finished, read_times, stage_key
 from everglade.recipes.kinds import KINDS, NAMED_MODELS, WORDS, settings_class
@@ -21,8 +22,10 @@ __all__ = ["COLUMNS", "Digests", "Plan", "PlannedStage", "count_work", "make_pla
 
 COLUMNS = ("stage", "does", "from", "counts", "state", "estimate")
 
-
 Counts = dict[str, int | None]
+SecondsFrom = Literal["measured", "measured rate", "estimated"]
+
+_HOW_SURE = {"measured": "", "measured rate": "about ", "estimated": "~", None: ""}
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,10 @@ class PlannedStage:
         counts: How much there is to do, by name; None where that is not known yet.
         work: Rows that the work consists of, or None.
         state: "run", "resumed", "reused", or "brought back" from set-aside.
-        seconds: Measured, if it is there; else estimated from what was measured in the same folder; None if unknown.
+        seconds: How long it took, or may take; None if unknown.
+        seconds_from: "measured" of the stage itself; "measured rate" of what ran in the same folder; "estimated" from
+            its work and the speed of this machine; None if unknown.
+        unknown_because: Why it is unknown, where there is more to say than that nobody asked.
     """
 
     number: int
@@ -52,14 +58,15 @@ class PlannedStage:
     work: int | None = None
     state: str = "run"
     seconds: float | None = None
+    seconds_from: SecondsFrom | None = None
+    unknown_because: str = ""
 
     def cells(self) -> list[str]:
         """Give the texts of its row in the plan, in the order of `COLUMNS`."""
-        counts = ", ".join(f"{'?' if n is None else format(n, ',')} {name}" for name, n in self.counts.items())
+        counts = _spoken_counts(self.counts)
         named = {**{key: f"@{name}" for key, name in find_stages(self.spec)}, **self._given()}
         state = self.state if self.key is not None else "-"
-        measured = self.state in ("reused", "brought back")
-        time = "unknown" if self.seconds is None else f"{'' if measured else 'about '}{_spoken(self.seconds)}"
+        time = "unknown" if self.seconds is None else _spoken(self.seconds, _HOW_SURE[self.seconds_from])
         sources = dict.fromkeys(named.values())
         return [self.spec.name, KINDS[self.spec.kind].does, " ".join(sources) or "collection", counts, state, time]
 
@@ -79,6 +86,8 @@ class PlannedStage:
             "inputs": self.inputs,
             "counts": self.counts,
             "seconds": self.seconds,
+            "seconds_from": self.seconds_from,
+            "unknown_because": self.unknown_because or None,
         }
 
 
@@ -89,6 +98,34 @@ class Plan:
     recipe: Recipe
     stages: tuple[PlannedStage, ...]
 
+    @property
+    def left(self) -> list[PlannedStage]:
+        """The stages that are not finished."""
+        return [stage for stage in self.stages if stage.state in ("run", "resumed")]
+
+    @property
+    def seconds_left(self) -> float:
+        """How long those may take whose time is known."""
+        return sum(stage.seconds or 0.0 for stage in self.left)
+
+    def remarks(self) -> list[str]:
+        """Give the lines under the table: how long it all may take, and why some of it is unknown."""
+        unknown = [stage for stage in self.left if stage.seconds is None]
+        reasons: dict[str, list[str]] = {}
+        for stage in unknown:
+            reasons.setdefault(stage.unknown_because, []).append(stage.spec.name)
+        reasons.pop("", None)
+        lines = [
+            f"unknown for {'every stage' if len(names) == len(self.stages) else ', '.join(names)}: {reason}"
+            for reason, names in reasons.items()
+        ]
+        if not self.left:
+            return ["nothing is left to do"]
+        if len(unknown) == len(self.left):
+            return lines
+        total = _spoken(self.seconds_left, "at least " if unknown else "about ")
+        return [f"left to do: {'unknown' if unknown and self.seconds_left < 1 else total}", *lines]
+
     def to_dict(self) -> dict[str, Any]:
         """Give the plan as plain JSON values."""
         return {
@@ -96,6 +133,7 @@ class Plan:
             "summary": self.recipe.summary,
             "settings": self.recipe.settings,
             "stages": [stage.to_dict() for stage in self.stages],
+            "seconds_left": None if any(stage.seconds is None for stage in self.left) else self.seconds_left,
         }
 
 
@@ -106,6 +144,7 @@ def make_plan(
     *,
     fresh: bool = False,
     digests: Digests | None = None,
+    estimates: bool = True,
 ) -> Plan:
     """Say what each stage of a recipe would do. Nothing is made, and nothing is written.
 
@@ -115,6 +154,7 @@ def make_plan(
         out: The folder of the recipe, which need not be there; None for none.
         fresh: Whether what is in `out` is removed first.
         digests: Where to look up and note digests of inputs, for several plans in a row.
+        estimates: Whether to estimate how long stages take that have not run in `out`.
 
     Raises:
         ConfigError: if a stage cannot be.
@@ -122,7 +162,8 @@ def make_plan(
         CheckpointError: if a file of a finished stage is gone.
     """
     planned: dict[str, PlannedStage] = {}
-    rates = {} if out is None else _read_rates(out)
+    rates = {} if out is None else read_rates(out)
+    estimator = Estimator(material) if material is not None and estimates else None
     digests = digests or Digests()
     for number, spec in enumerate(recipe.resolve(), start=1):
         settings = _all_settings(spec)
@@ -134,7 +175,8 @@ def make_plan(
             number_and_name = f"{spec.number:02d}-{spec.name}"
             folder = out / number_and_name if fresh or key is None else find_folder(out, spec.number, spec.name, key)
         stage = PlannedStage(number, spec, folder, key, settings, inputs)
-        planned[spec.name] = _estimate(stage if fresh else _look(stage), planned, material, rates)
+        stage = _count(stage if fresh else _look(stage), planned, material)
+        planned[spec.name] = _add_seconds(stage, planned, rates, estimator)
     return Plan(recipe, tuple(planned.values()))
 
 
@@ -239,25 +281,29 @@ def _seconds(folder: Path) -> float | None:
     return seconds
 
 
-def _read_rates(out: Path) -> dict[str, float]:
-    """Give the seconds a row took, by stage and by kind, of what was measured in this folder."""
-    rates: dict[str, float] = {}
-    for place in sorted([*out.glob("set-aside/*"), *out.glob("[0-9]*-*")]):
-        times = read_times(place)
-        if times.get("seconds_per_row") is not None:
-            rates[times["kind"]] = rates[f"{times['kind']} {times['stage']}"] = float(times["seconds_per_row"])
-    return rates
-
-
-def _estimate(
-    stage: PlannedStage, planned: Mapping[str, PlannedStage], material: Material | None, rates: Mapping[str, float]
-) -> PlannedStage:
+def _count(stage: PlannedStage, planned: Mapping[str, PlannedStage], material: Material | None) -> PlannedStage:
     counts, work = count_work(stage, planned, material)
-    stage = replace(stage, counts=stage.counts or counts, work=work)
-    rate = rates.get(f"{stage.spec.kind} {stage.spec.name}", rates.get(stage.spec.kind))
-    if stage.seconds is None and rate is not None and work is not None:
-        return replace(stage, seconds=rate * work)
-    return stage
+    return replace(stage, counts=stage.counts or counts, work=work)
+
+
+def _add_seconds(
+    stage: PlannedStage,
+    planned: Mapping[str, PlannedStage],
+    rates: Mapping[str, float],
+    estimator: Estimator | None,
+) -> PlannedStage:
+    """Add how long a stage takes: as measured, by the rate of one like it in the same folder, or estimated."""
+    if stage.seconds is not None:
+        return replace(stage, seconds_from="measured")
+    rate = find_rate(stage, planned, rates)
+    if rate is not None and stage.work is not None:
+        return replace(stage, seconds=rate * stage.work, seconds_from="measured rate")
+    if estimator is None:
+        return replace(stage, unknown_because="" if stage.key else "no collection is named")
+    try:
+        return replace(stage, seconds=estimator.estimate(stage, planned), seconds_from="estimated")
+    except ModelError as error:
+        return replace(stage, unknown_because=str(error))
 
 
 def count_work(
@@ -325,7 +371,21 @@ def _most(stage: PlannedStage) -> int | None:
     return stage.counts.get("examples", stage.counts.get("examples at most"))
 
 
-def _spoken(seconds: float) -> str:
+def _spoken_counts(counts: Counts) -> str:
+    """Give the counts of a stage in few words; one source or teacher is not worth any."""
+    left, said = dict(counts), []
+    if {"steps", "batch size"} <= left.keys():
+        said = [f"{left.pop('steps'):,} steps of {left.pop('batch size'):,}"]
+    left = {name: n for name, n in left.items() if (name, n) not in (("sources", 1), ("teachers", 1))}
+    return ", ".join([*said, *(f"{'?' if n is None else format(n, ',')} {name}" for name, n in left.items())])
+
+
+def _spoken(seconds: float, how_sure: str = "") -> str:
+    if seconds < 1:
+        return "under 1 s"
     if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+        return f"{how_sure}{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{how_sure}{seconds / 60:.0f} min"
+    hours = seconds / 3600
+    return f"{how_sure}{hours:.1f} h" if hours < 72 else f"{how_sure}{hours / 24:,.0f} days"

@@ -122,14 +122,14 @@ def run_recipe(
     folder, digests = Path(out).absolute(), Digests()
     announce = announce or _say_nothing
     require_recipe_folder(folder)
-    _check(make_plan(chosen, material, folder, fresh=fresh, digests=digests), material, announce)
+    _check(make_plan(chosen, material, folder, fresh=fresh, digests=digests, estimates=False), material, announce)
     folder.mkdir(parents=True, exist_ok=True)
     with _only_process(folder):
         sweep(folder, folder / "set-aside", folder / "texts")
         if fresh:
             clear(folder)
         durable.write_bytes(folder / "recipe.toml", chosen.text.encode())
-        plan = make_plan(chosen, material, folder, digests=digests)
+        plan = make_plan(chosen, material, folder, digests=digests, estimates=False)
         make_room(folder, dict(map(_place, plan.stages)))
         return _Run(plan, material, folder, announce, show_progress or _no_progress).all()
 

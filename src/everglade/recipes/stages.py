@@ -6,6 +6,7 @@ takes little time, and leaves what it would have left without the interruption.
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from everglade.distill.examples import Example
+    from everglade.model.splade import Splade
     from everglade.progress import ProgressCallback
     from everglade.recipes.material import Material
     from everglade.recipes.recipe import StageSpec
@@ -182,13 +184,12 @@ def _train(task: Task) -> Outcome:
 
 def _encode(task: Task) -> Outcome:
     from everglade.encode import encode_to_folder
-    from everglade.model.splade import Splade
     from everglade.vectors import read_manifest
 
     path, material = task.folder / "vectors", task.material
     if not path.exists():
         encode_to_folder(
-            Splade.load(task.spec.own("model")),
+            _load(task.spec.own("model")),
             ((document.id, document.full_text) for document in material.eval_documents()),
             path,
             shard_rows=task.spec.own("shard_rows"),
@@ -209,8 +210,11 @@ def _index(task: Task) -> Outcome:
         unfinished = task.folder / "index.unfinished"
         shutil.rmtree(unfinished, ignore_errors=True)
         described = manifest["description"]
+        made_by = {**described["model"], "settings": described.get("settings")}
+        if Path(made_by["name"]).is_relative_to(task.folder.parent):
+            made_by["path_from_index"] = os.path.relpath(made_by["name"], final)
         with Index.create(
-            unfinished, n_terms=described["n_terms"], model_reference=described["model"], identity=task.key[:32]
+            unfinished, n_terms=described["n_terms"], model_reference=made_by, identity=task.key[:32]
         ) as index:
             index.add_folder(vectors, task.material.eval_documents(), progress=task.progress)
         (unfinished / "write.lock").unlink(missing_ok=True)  # it names this process
@@ -234,10 +238,9 @@ def _evaluate(task: Task) -> Outcome:
         latency = measure_latency(lambda text: engine.search([Query("q", text)], k=10), texts)
     else:
         from everglade.evaluation.flops import measure_sparsity, term_shares
-        from everglade.model.splade import Splade
         from everglade.search import Index
 
-        encoder = Splade.load(str(task.model))
+        encoder = _load(str(task.model))
         with Index.open(task.spec.own("index"), model=encoder) as index:
             run = index.search_many(material.eval_queries, k=depth)
             sparsity = measure_sparsity(term_shares(encoder.encode_queries(texts)), index.term_shares())
@@ -252,6 +255,15 @@ def _evaluate(task: Task) -> Outcome:
     result = {"label": task.spec.own("label"), "queries": len(material.judged), "measures": measured, **cost}
     durable.write_json(task.folder / "result.json", result)
     return Outcome({"queries": len(material.judged)}, {"ms_per_query": latency.median_ms})
+
+
+def _load(path: str) -> Splade:
+    from everglade.model.splade import Splade
+
+    model = Splade.load(path)
+    import torch  # not before everglade.model, which says what to install when it is missing
+
+    return model.to("cuda") if torch.cuda.is_available() else model
 
 
 def _examples(task: Task) -> Sequence[Example]:
