@@ -1,8 +1,5 @@
 // The engine as the Python module everglade._engine. It translates and nothing more.
 
-#include <nanobind/nanobind.h>
-#include <nanobind/ndarray.h>
-#include <nanobind/stl/filesystem.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
@@ -10,162 +7,125 @@
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
-#include <cstdint>
-#include <filesystem>
-#include <memory>
 #include <optional>
-#include <span>
 #include <stdexcept>
-#include <string>
 #include <tuple>
-#include <utility>
-#include <vector>
 
+#include "bind_segment.hpp"
 #include "everglade/errors.hpp"
+#include "everglade/reorder.hpp"
+#include "everglade/score.hpp"
 #include "everglade/search.hpp"
-#include "everglade/segment.hpp"
-#include "everglade/writer.hpp"
 
-namespace nb = nanobind;
-using namespace nb::literals;
+using namespace nanobind::literals;
 
+namespace everglade::python {
 namespace {
 
-template <typename T>
-using Given = nb::ndarray<const T, nb::numpy, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
-template <typename T>
-using Vector = nb::ndarray<nb::numpy, T, nb::ndim<1>>;
-template <typename T>
-using Matrix = nb::ndarray<nb::numpy, T, nb::ndim<2>>;
+using Hidden = std::optional<Given<std::uint8_t>>;
+using Found = std::tuple<Matrix<std::int32_t>, Matrix<std::uint32_t>, Matrix<std::uint32_t>>;
 
-template <typename T>
-std::span<const T> view(const Given<T>& array) {
-    return {array.data(), array.size()};
-}
-
-/// The array's content, safe from changes by other threads once the GIL is released.
-template <typename T>
-std::vector<T> copy(const Given<T>& array) {
-    return {array.data(), array.data() + array.size()};
-}
-
-/// A numpy array that owns `values`.
-template <typename Array, typename T>
-Array to_numpy(std::unique_ptr<T[]> values, std::initializer_list<std::size_t> shape) {
-    T* const data = values.get();
-    nb::capsule owner(data, [](void* memory) noexcept { delete[] static_cast<T*>(memory); });
-    static_cast<void>(values.release());
-    return Array(data, shape, owner);
-}
-
-nb::str to_str(std::string_view text) { return nb::str(text.data(), text.size()); }
-
-/// Paths may hold bytes that are not UTF-8; Python has its own way to carry those in a str.
-nb::object path_to_str(const std::string& path) {
-    return nb::steal(PyUnicode_DecodeFSDefaultAndSize(path.data(), static_cast<Py_ssize_t>(path.size())));
-}
-
-std::string_view to_view(nb::handle text) {
-    Py_ssize_t size = 0;
-    const char* const bytes = PyUnicode_Check(text.ptr()) ? PyUnicode_AsUTF8AndSize(text.ptr(), &size) : nullptr;
-    if (bytes == nullptr && PyErr_Occurred()) throw nb::python_error();
-    if (bytes == nullptr) throw nb::type_error("ids must be of type str");
-    return {bytes, static_cast<std::size_t>(size)};
-}
-
-nb::typed<nb::dict, nb::str, int> write_segment(const std::filesystem::path& path, const nb::bytes& uuid,
-                                                std::uint64_t number, std::uint32_t n_terms,
-                                                const Given<std::int64_t>& indptr, const Given<std::int32_t>& terms,
-                                                const Given<std::uint8_t>& impacts,
-                                                const nb::typed<nb::list, nb::str>& ids) {
-    everglade::SegmentName name{{}, number};
-    if (uuid.size() != name.uuid.size()) throw std::invalid_argument("uuid must be 16 bytes long");
-    std::copy_n(static_cast<const std::uint8_t*>(uuid.data()), name.uuid.size(), name.uuid.begin());
-    std::string id_bytes;
-    std::vector<std::uint64_t> id_starts{0};
-    for (const nb::handle id : ids) {
-        id_bytes += to_view(id);
-        id_starts.push_back(id_bytes.size());
-    }
-    const std::vector<std::int64_t> starts = copy(indptr);
-    const everglade::WrittenSegment written = [&] {
-        const nb::gil_scoped_release released;
-        return everglade::write_segment(path.string(), name,
-                                        {n_terms, starts, view(terms), view(impacts), id_starts, id_bytes});
-    }();
-    nb::dict summary;
-    summary["documents"] = written.n_documents;
-    summary["postings"] = written.n_postings;
-    summary["size_bytes"] = written.size_bytes;
-    summary["crc32c"] = written.crc32c;
-    return nb::typed<nb::dict, nb::str, int>(summary);
-}
-
-using SegmentPointer = std::shared_ptr<everglade::Segment>;
-using Deletions = std::optional<Given<std::uint8_t>>;
-
-std::tuple<Matrix<std::int32_t>, Matrix<std::uint32_t>, Matrix<std::uint32_t>> search(
-    const std::vector<SegmentPointer>& segments, const std::vector<Deletions>& deleted,
-    const Given<std::int64_t>& q_indptr, const Given<std::int32_t>& q_terms, const Given<std::uint32_t>& q_impacts,
-    std::int64_t k, std::int64_t threads) {
-    if (segments.size() != deleted.size())
-        throw std::invalid_argument("there must be one deletions entry for each segment");
-    std::vector<everglade::SearchedSegment> searched;
+std::vector<SearchedSegment> searched(const std::vector<SegmentPointer>& segments, const std::vector<Hidden>& hidden) {
+    if (segments.size() != hidden.size())
+        throw std::invalid_argument("there must be one entry of hidden documents for each segment");
+    std::vector<SearchedSegment> both;
     for (std::size_t i = 0; i < segments.size(); ++i) {
-        searched.push_back({segments[i].get(), std::nullopt});
-        if (deleted[i]) searched.back().deleted = view(*deleted[i]);
+        both.push_back({segments[i].get(), std::nullopt});
+        if (hidden[i]) both.back().hidden = view(*hidden[i]);
     }
+    return both;
+}
+
+std::size_t positive(std::int64_t number, const char* name) {
+    if (number < 1) throw std::invalid_argument(std::string(name) + " must be at least 1");
+    return static_cast<std::size_t>(number);
+}
+
+/// Make room for k results of each query, and let `find` fill it without the GIL.
+template <typename Find>
+Found find_rows(const Given<std::int64_t>& q_indptr, const Given<std::int32_t>& q_terms,
+                const Given<std::uint32_t>& q_impacts, std::size_t k, Find find) {
     const auto starts = copy(q_indptr);
     const auto terms = copy(q_terms);
     const auto impacts = copy(q_impacts);
-    if (k < 1) throw std::invalid_argument("k must be at least 1");
-    if (threads < 1) throw std::invalid_argument("threads must be at least 1");
     const std::size_t rows = starts.empty() ? 0 : starts.size() - 1;
-    const auto columns = static_cast<std::size_t>(k);
-    if (rows > PTRDIFF_MAX / sizeof(std::uint32_t) / columns) throw std::bad_alloc();
-    const std::size_t size = rows * columns;
-    auto found_segments = std::make_unique_for_overwrite<std::int32_t[]>(size);
-    auto found_locals = std::make_unique_for_overwrite<std::uint32_t[]>(size);
+    if (rows > PTRDIFF_MAX / sizeof(std::uint32_t) / k) throw std::bad_alloc();
+    const std::size_t size = rows * k;
+    auto segments = std::make_unique_for_overwrite<std::int32_t[]>(size);
+    auto locals = std::make_unique_for_overwrite<std::uint32_t[]>(size);
     auto scores = std::make_unique_for_overwrite<std::uint32_t[]>(size);
     {
         const nb::gil_scoped_release released;
-        everglade::search(searched, {starts, terms, impacts}, columns, static_cast<std::size_t>(threads),
-                          {{found_segments.get(), size}, {found_locals.get(), size}, {scores.get(), size}});
+        find(Queries{starts, terms, impacts},
+             Results{{segments.get(), size}, {locals.get(), size}, {scores.get(), size}});
     }
-    return {to_numpy<Matrix<std::int32_t>>(std::move(found_segments), {rows, columns}),
-            to_numpy<Matrix<std::uint32_t>>(std::move(found_locals), {rows, columns}),
-            to_numpy<Matrix<std::uint32_t>>(std::move(scores), {rows, columns})};
+    return {to_numpy<Matrix<std::int32_t>>(std::move(segments), {rows, k}),
+            to_numpy<Matrix<std::uint32_t>>(std::move(locals), {rows, k}),
+            to_numpy<Matrix<std::uint32_t>>(std::move(scores), {rows, k})};
 }
 
-SegmentPointer open_segment(const std::filesystem::path& path, bool verify) {
-    const nb::gil_scoped_release released;
-    return std::make_shared<everglade::Segment>(path.string(),
-                                                verify ? everglade::Verify::everything : everglade::Verify::structure);
+Found search_all(const std::vector<SegmentPointer>& segments, const std::vector<Hidden>& hidden,
+                 const Given<std::int64_t>& q_indptr, const Given<std::int32_t>& q_terms,
+                 const Given<std::uint32_t>& q_impacts, std::int64_t k, std::int64_t threads) {
+    const auto both = searched(segments, hidden);
+    const std::size_t columns = positive(k, "k");
+    const std::size_t n_threads = positive(threads, "threads");
+    return find_rows(q_indptr, q_terms, q_impacts, columns, [&](const Queries& queries, const Results& results) {
+        search(both, queries, columns, n_threads, results);
+    });
 }
 
-nb::typed<nb::list, nb::str> ids(const everglade::Segment& segment, const Given<std::uint32_t>& locals) {
-    nb::list found;
-    for (const std::uint32_t local : view(locals)) found.append(to_str(segment.id(local)));
-    return nb::typed<nb::list, nb::str>(found);
+Found search_some(const std::vector<SegmentPointer>& segments, const std::vector<Hidden>& hidden,
+                  const Given<std::int64_t>& q_indptr, const Given<std::int32_t>& q_terms,
+                  const Given<std::uint32_t>& q_impacts, std::int64_t k, std::int64_t threads, double mass,
+                  std::int64_t candidates) {
+    const auto both = searched(segments, hidden);
+    const std::size_t columns = positive(k, "k");
+    const std::size_t n_threads = positive(threads, "threads");
+    const Approximation approximation{mass, positive(candidates, "candidates")};
+    return find_rows(q_indptr, q_terms, q_impacts, columns, [&](const Queries& queries, const Results& results) {
+        search_approximate(both, queries, columns, n_threads, approximation, results);
+    });
 }
 
-std::int64_t find(const everglade::Segment& segment, const nb::str& id) {
-    const auto local = segment.find(to_view(id));
-    return local ? std::int64_t{*local} : -1;
-}
-
-std::tuple<Vector<std::int32_t>, Vector<std::uint8_t>> document(const everglade::Segment& segment,
-                                                                std::uint32_t local) {
-    const auto [first, last] = segment.row(local);
-    const everglade::Rows& rows = segment.rows();
-    auto terms = std::make_unique_for_overwrite<std::int32_t[]>(last - first);
-    auto impacts = std::make_unique_for_overwrite<std::uint8_t[]>(last - first);
-    for (std::uint64_t entry = first; entry < last; ++entry) {
-        terms[entry - first] = static_cast<std::int32_t>(rows.term(entry));
-        impacts[entry - first] = rows.impacts[entry];
+Vector<std::uint32_t> score_all(const Segment& segment, const Given<std::uint32_t>& locals,
+                                const Given<std::int32_t>& q_terms, const Given<std::uint32_t>& q_impacts) {
+    const auto documents = copy(locals);
+    const auto terms = copy(q_terms);
+    const auto impacts = copy(q_impacts);
+    auto scores = std::make_unique_for_overwrite<std::uint32_t[]>(documents.size());
+    {
+        const nb::gil_scoped_release released;
+        score_documents(segment, documents, {terms, impacts}, {scores.get(), documents.size()});
     }
-    return {to_numpy<Vector<std::int32_t>>(std::move(terms), {last - first}),
-            to_numpy<Vector<std::uint8_t>>(std::move(impacts), {last - first})};
+    return to_numpy<Vector<std::uint32_t>>(std::move(scores), {documents.size()});
+}
+
+Vector<double> score_all_float(const Segment& segment, const Given<std::uint32_t>& locals,
+                               const Given<std::int32_t>& q_terms, const Given<float>& q_weights) {
+    const auto documents = copy(locals);
+    const auto terms = copy(q_terms);
+    const auto weights = copy(q_weights);
+    auto scores = std::make_unique_for_overwrite<double[]>(documents.size());
+    {
+        const nb::gil_scoped_release released;
+        score_documents_float(segment, documents, terms, weights, {scores.get(), documents.size()});
+    }
+    return to_numpy<Vector<double>>(std::move(scores), {documents.size()});
+}
+
+Vector<std::uint32_t> order_of(const Given<std::int64_t>& indptr, const Given<std::int32_t>& given_terms,
+                               std::uint32_t n_terms, std::int64_t threads) {
+    const auto starts = copy(indptr);
+    const auto terms = copy(given_terms);
+    const std::size_t n_threads = positive(threads, "threads");
+    const auto order = [&] {
+        const nb::gil_scoped_release released;
+        return find_order({n_terms, starts, terms}, n_threads);
+    }();
+    auto entries = std::make_unique_for_overwrite<std::uint32_t[]>(order.size());
+    std::copy(order.begin(), order.end(), entries.get());
+    return to_numpy<Vector<std::uint32_t>>(std::move(entries), {order.size()});
 }
 
 PyObject* corrupt_segment = nullptr;
@@ -175,21 +135,17 @@ PyObject* format_too_new = nullptr;
 void translate(const std::exception_ptr& thrown, void*) {
     try {
         std::rethrow_exception(thrown);
-    } catch (const everglade::CorruptSegment& error) {
+    } catch (const CorruptSegment& error) {
         PyErr_SetObject(corrupt_segment, nb::make_tuple(path_to_str(error.path), error.offset, error.why).ptr());
-    } catch (const everglade::FormatTooNew& error) {
+    } catch (const FormatTooNew& error) {
         PyErr_SetObject(format_too_new, nb::make_tuple(path_to_str(error.path), error.why).ptr());
-    } catch (const everglade::FileError& error) {
+    } catch (const FileError& error) {
         // Three arguments make OSError choose its subclass by errno, for example FileNotFoundError.
         PyErr_SetObject(PyExc_OSError, nb::make_tuple(error.code, error.why, path_to_str(error.path)).ptr());
     }
 }
 
-}  // namespace
-
-NB_MODULE(_engine, m) {
-    m.doc() = "Segments of an index and exact search over them.";
-
+void bind_errors(nb::module_& m) {
     corrupt_segment = PyErr_NewExceptionWithDoc(
         "everglade._engine.CorruptSegment",
         "Bytes of a segment that are not what was written; args are path, offset, why.", PyExc_Exception, nullptr);
@@ -199,49 +155,59 @@ NB_MODULE(_engine, m) {
     m.attr("CorruptSegment") = nb::handle(corrupt_segment);
     m.attr("FormatTooNew") = nb::handle(format_too_new);
     nb::register_exception_translator(translate);
+}
 
-    nb::class_<everglade::Segment>(
-        m, "Segment",
-        "One immutable segment file, mapped read-only. A document is named by its local number: its rank by id.\n\n"
-        "Opening raises CorruptSegment, FormatTooNew or OSError. verify=False leaves out the checksums and the "
-        "contents of\n"
-        "postings, rows and ids; the structure is always checked.")
-        .def(nb::new_(&open_segment), "path"_a, "verify"_a = true)
-        .def_prop_ro(
-            "path", [](const everglade::Segment& segment) { return path_to_str(segment.path()); },
-            nb::sig("def path(self) -> str"))
-        .def_prop_ro(
-            "uuid", [](const everglade::Segment& s) { return nb::bytes(s.uuid().data(), s.uuid().size()); },
-            "The 16 bytes that name the index this segment was written for.")
-        .def_prop_ro("number", &everglade::Segment::number, "Which segment of that index this is.")
-        .def_prop_ro("n_documents", &everglade::Segment::n_documents)
-        .def_prop_ro("n_postings", &everglade::Segment::n_postings)
-        .def_prop_ro("n_terms", &everglade::Segment::n_terms, "Size of the vocabulary, present or not.")
-        .def_prop_ro("size_bytes", &everglade::Segment::size_bytes)
-        .def_prop_ro("crc32c", &everglade::Segment::crc32c, "A checksum that stands for the whole content of the file.")
-        .def(
-            "id", [](const everglade::Segment& s, std::uint32_t local) { return to_str(s.id(local)); }, "local"_a,
-            "The id of a document. ValueError if there is no such document.")
-        .def("ids", &ids, "locals"_a.noconvert(), "The ids of several documents.")
-        .def("find", &find, "id"_a, "The local number of the document with this id, or -1.")
-        .def("document", &document, "local"_a, "The terms, ascending, and impacts of a document.");
-
-    m.def("write_segment", &write_segment, "path"_a, "uuid"_a, "number"_a, "n_terms"_a, "indptr"_a.noconvert(),
-          "terms"_a.noconvert(), "impacts"_a.noconvert(), "ids"_a,
-          "Write one segment, whole and durable when this returns; give its documents, postings, size_bytes and "
-          "crc32c.\n\n"
-          "Row i of (indptr, terms, impacts) is the document ids[i]. Ids ascend in the order of their UTF-8 bytes, "
-          "terms\n"
-          "ascend within a row, and impacts are at least 1; ValueError if not. OSError if the file cannot be written; "
-          "then\n"
-          "nothing is left behind.");
+void bind_search(nb::module_& m) {
+    m.attr("MAX_QUERY_MASS") = kMaxQueryMass;
+    m.attr("MAX_WIDE_QUERY_MASS") = kMaxWideQueryMass;
+    m.def("search", &search_all, "segments"_a, "hidden"_a.noconvert(), "q_indptr"_a.noconvert(),
+          "q_terms"_a.noconvert(), "q_impacts"_a.noconvert(), "k"_a, "threads"_a,
+          "Find for each query the k documents with the greatest sums of query impact times posting impact, "
+          "exactly.\n\n"
+          "hidden[i] says which documents of segments[i] cannot be found: bit d % 8 of byte d // 8 for document d\n"
+          "(numpy.packbits with bitorder='little'), or None. Gives segment, local and score, each of shape "
+          "(n_queries, k),\n"
+          "best first, equal scores by id; where there are fewer hits, segment is -1. Terms that a query names twice\n"
+          "count twice. ValueError for a term outside the vocabulary, or impacts of a query that sum to more than\n"
+          "MAX_QUERY_MASS, or MAX_WIDE_QUERY_MASS if one of the segments is wide: a score could pass 32 bits.");
     m.def(
-        "search", &search, "segments"_a, "deleted"_a.noconvert(), "q_indptr"_a.noconvert(), "q_terms"_a.noconvert(),
-        "q_impacts"_a.noconvert(), "k"_a, "threads"_a,
-        "Find for each query the k documents with the greatest sums of query impact times document impact, exactly.\n\n"
-        "deleted[i] hides documents of segments[i]: bit d % 8 of byte d // 8 for document d (numpy.packbits with\n"
-        "bitorder='little'), or None. Gives segment, local and score, each of shape (n_queries, k), best first, equal\n"
-        "scores by id; where there are fewer hits, segment is -1. Terms that a query names twice count twice. "
-        "ValueError\n"
-        "for a term outside the vocabulary, or impacts of a query that sum to more than 16,843,008.");
+        "search_approximate", &search_some, "segments"_a, "hidden"_a.noconvert(), "q_indptr"_a.noconvert(),
+        "q_terms"_a.noconvert(), "q_impacts"_a.noconvert(), "k"_a, "threads"_a, "mass"_a, "candidates"_a,
+        "Like search, but scan only the terms that can add most, and score the best candidates by all terms.\n\n"
+        "Terms are scanned until what they can add is `mass` of what all can; the best `candidates`, at least k, are\n"
+        "scored by their whole vectors, as score_documents does. With mass 1 and segments that are not pruned this is\n"
+        "search. everglade.reference.search_approximate is its definition.");
+    m.def("score_documents", &score_all, "segment"_a, "locals"_a.noconvert(), "q_terms"_a.noconvert(),
+          "q_impacts"_a.noconvert(),
+          "The sum of query impact times document impact for each of these documents, uint32.\n\n"
+          "It goes over the rows, or over the postings where there are no rows. ValueError as search raises it, or if\n"
+          "there is no such document.");
+    m.def("score_documents_float", &score_all_float, "segment"_a, "locals"_a.noconvert(), "q_terms"_a.noconvert(),
+          "q_weights"_a.noconvert(),
+          "The sum of query weight times float16 weight for each of these documents, float64.\n\n"
+          "Products are added in double in the ascending order of terms, so that every machine gives the same. "
+          "ValueError\n"
+          "if the segment keeps no weights, a weight of the query is negative or not finite, or a term or document is "
+          "not\n"
+          "there.");
+}
+
+void bind_order(nb::module_& m) {
+    m.def("find_order", &order_of, "indptr"_a.noconvert(), "terms"_a.noconvert(), "n_terms"_a, "threads"_a,
+          "An order of documents in which those that share terms lie close together, for write_segment.\n\n"
+          "Row i of (indptr, terms) is document i; entry j of the result is the document that comes j-th. Recursive\n"
+          "graph bisection (Dhulipala et al., KDD 2016). The same on any number of threads. ValueError for rows or "
+          "terms\n"
+          "out of range.");
+}
+
+}  // namespace
+}  // namespace everglade::python
+
+NB_MODULE(_engine, m) {
+    m.doc() = "Segments of an index, exact and approximate search over them, and scores of single documents.";
+    everglade::python::bind_errors(m);
+    everglade::python::bind_segment(m);
+    everglade::python::bind_search(m);
+    everglade::python::bind_order(m);
 }

@@ -1,196 +1,28 @@
-// Writes the file that docs/index-format.md describes: header, section table, seal, then twelve sections, each at the
+// Writes the file that docs/index-format.md describes: header, section table, seal, then the sections, each at the
 // next multiple of 64 bytes. The head is written last, when the checksums are known.
 
 #include "everglade/writer.hpp"
 
 #include <algorithm>
-#include <stdexcept>
-#include <utility>
+#include <iterator>
 #include <vector>
 
+#include "content.hpp"
 #include "everglade/crc32c.hpp"
 #include "everglade/file.hpp"
 #include "everglade/format.hpp"
-#include "everglade/utf8.hpp"
+#include "inversion.hpp"
 
 namespace everglade {
 namespace {
 
 using format::Kind;
-using format::kWindow;
-
-[[noreturn]] void refuse(const std::string& why) { throw std::invalid_argument(why); }
-
-std::string at_document(std::size_t document) { return "document " + std::to_string(document) + ": "; }
-
-void require_starts(const SegmentContent& content) {
-    const auto starts = content.starts;
-    if (content.n_terms > format::kMaxTerms) {
-        refuse("n_terms is " + std::to_string(content.n_terms) + ": a vocabulary holds at most 2^24 terms");
-    }
-    if (starts.empty()) refuse("indptr is empty: it must hold one entry more than there are documents");
-    if (starts.size() - 1 > format::kMaxDocuments) {
-        refuse("a segment holds at most 2^30 documents, not " + std::to_string(starts.size() - 1));
-    }
-    if (content.terms.size() != content.impacts.size()) {
-        refuse(std::to_string(content.terms.size()) + " terms but " + std::to_string(content.impacts.size()) +
-               " impacts");
-    }
-    const bool framed = starts.front() == 0 && static_cast<std::uint64_t>(starts.back()) == content.terms.size();
-    if (!framed || !std::is_sorted(starts.begin(), starts.end())) {
-        refuse("indptr must start at 0, never fall, and end at the number of terms (" +
-               std::to_string(content.terms.size()) + ")");
-    }
-}
-
-void require_ids(const SegmentContent& content) {
-    const auto starts = content.id_starts;
-    if (starts.size() != content.starts.size()) {
-        refuse("there must be one id for each document");
-    }
-    if (starts.front() != 0 || starts.back() != content.id_bytes.size() ||
-        !std::is_sorted(starts.begin(), starts.end())) {
-        refuse("the starts of the ids must begin at 0, never fall, and end at the number of id bytes");
-    }
-    std::string_view before;
-    for (std::size_t document = 0; document + 1 < starts.size(); ++document) {
-        const std::string_view id = content.id_bytes.substr(starts[document], starts[document + 1] - starts[document]);
-        if (!is_utf8(id)) refuse(at_document(document) + "its id is not UTF-8");
-        if (document > 0 && id <= before) {
-            refuse(at_document(document) + "its id '" + std::string(id) + "' follows '" + std::string(before) +
-                   "': documents must be sorted by the bytes of their ids, each once");
-        }
-        before = id;
-    }
-}
-
-/// The inverted index under construction; its vectors are the sections 1 to 7.
-class Inversion {
-  public:
-    explicit Inversion(const SegmentContent& content) : content_(content) {
-        count();
-        place_starts();
-        scatter();
-    }
-
-    std::vector<std::uint32_t> terms;
-    std::vector<std::uint64_t> term_blocks;
-    std::vector<std::uint16_t> block_windows;
-    std::vector<std::uint64_t> block_postings;
-    std::vector<std::uint8_t> block_bounds;
-    std::vector<std::uint16_t> posting_documents;
-    std::vector<std::uint8_t> posting_impacts;
-
-  private:
-    /// What is known of a term while documents go by. In the first pass the cursors count; then they are where the
-    /// term's next block and posting go.
-    struct Cursor {
-        std::uint64_t block = 0;
-        std::uint64_t posting = 0;
-        std::uint64_t end = 0;
-        std::uint32_t window = kNoWindow;
-    };
-    static constexpr std::uint32_t kNoWindow = ~std::uint32_t{0};
-
-    std::size_t n_documents() const { return content_.starts.size() - 1; }
-
-    template <typename Visit>
-    void each_posting(Visit visit) const {
-        for (std::size_t document = 0; document < n_documents(); ++document) {
-            const auto last = static_cast<std::size_t>(content_.starts[document + 1]);
-            for (auto entry = static_cast<std::size_t>(content_.starts[document]); entry < last; ++entry) {
-                visit(document, entry, content_.terms[entry], content_.impacts[entry]);
-            }
-        }
-    }
-
-    void count() {
-        cursors_.resize(content_.n_terms);
-        std::int64_t before = -1;
-        std::size_t row = 0;
-        each_posting([&](std::size_t document, std::size_t, std::int32_t term, std::uint8_t impact) {
-            if (document != row) before = -1;
-            row = document;
-            require_posting(document, before, term, impact);
-            before = term;
-            Cursor& cursor = cursors_[static_cast<std::uint32_t>(term)];
-            const auto window = static_cast<std::uint32_t>(document / kWindow);
-            if (cursor.window != window) ++cursor.block;
-            cursor.window = window;
-            ++cursor.posting;
-        });
-    }
-
-    void require_posting(std::size_t document, std::int64_t before, std::int32_t term, std::uint8_t impact) const {
-        if (term < 0 || static_cast<std::uint32_t>(term) >= content_.n_terms) {
-            refuse(at_document(document) + "term " + std::to_string(term) + " is not in the vocabulary of " +
-                   std::to_string(content_.n_terms));
-        }
-        if (term <= before) {
-            refuse(at_document(document) + "term " + std::to_string(term) + " follows " + std::to_string(before) +
-                   ": terms must ascend, each once");
-        }
-        if (impact == 0)
-            refuse(at_document(document) + "the impact of term " + std::to_string(term) + " is 0: leave it out");
-    }
-
-    /// Turn counts into starts.
-    void place_starts() {
-        std::uint64_t blocks = 0;
-        std::uint64_t postings = 0;
-        for (std::uint32_t term = 0; term < content_.n_terms; ++term) {
-            Cursor& cursor = cursors_[term];
-            if (cursor.posting > 0) {
-                terms.push_back(term);
-                term_blocks.push_back(blocks);
-            }
-            blocks += std::exchange(cursor.block, blocks);
-            postings += std::exchange(cursor.posting, postings);
-            cursor.end = postings;
-            cursor.window = kNoWindow;
-        }
-        term_blocks.push_back(blocks);
-        block_windows.resize(blocks);
-        block_postings.resize(blocks + 1, postings);
-        block_bounds.resize(blocks);
-        posting_documents.resize(postings);
-        posting_impacts.resize(postings);
-    }
-
-    void scatter() {
-        each_posting([&](std::size_t document, std::size_t, std::int32_t term, std::uint8_t impact) {
-            // The arrays are the caller's and may have changed since they were counted.
-            if (static_cast<std::uint32_t>(term) >= content_.n_terms)
-                refuse("the terms changed while they were written");
-            Cursor& cursor = cursors_[static_cast<std::uint32_t>(term)];
-            if (cursor.posting >= cursor.end) refuse("the terms changed while they were written");
-            const auto window = static_cast<std::uint32_t>(document / kWindow);
-            if (cursor.window != window) begin_block(cursor, window);
-            posting_documents[cursor.posting] = static_cast<std::uint16_t>(document % kWindow);
-            posting_impacts[cursor.posting] = impact;
-            ++cursor.posting;
-            std::uint8_t& bound = block_bounds[cursor.block - 1];
-            bound = std::max(bound, impact);
-        });
-    }
-
-    void begin_block(Cursor& cursor, std::uint32_t window) {
-        if (cursor.block >= block_windows.size()) refuse("the terms changed while they were written");
-        block_windows[cursor.block] = static_cast<std::uint16_t>(window);
-        block_postings[cursor.block] = cursor.posting;
-        cursor.window = window;
-        ++cursor.block;
-    }
-
-    const SegmentContent& content_;
-    std::vector<Cursor> cursors_;
-};
 
 /// Appends sections to a file and keeps its table.
 class SectionWriter {
   public:
-    explicit SectionWriter(NewFile& file) : file_(file) {
-        pad_to(format::align(format::head_length(format::kKnownSections)));
+    SectionWriter(NewFile& file, std::uint32_t n_sections) : file_(file) {
+        pad_to(format::align(format::head_length(n_sections)));
     }
 
     template <typename T>
@@ -204,19 +36,25 @@ class SectionWriter {
         write(kind, std::span<const T>(elements));
     }
 
-    /// Write `elements` as numbers of another width, piece by piece.
-    template <typename Out, typename In>
-    void write_as(Kind kind, std::span<const In> elements) {
+    /// Write the entries of every document, in the order of locals, as numbers of another width. Those of row r are
+    /// [starts[r], starts[r + 1]).
+    template <typename Out, typename Start, typename In>
+    void write_rows(Kind kind, const SegmentContent& content, std::span<const Start> starts,
+                    std::span<const In> entries) {
         constexpr std::size_t kPiece = 1 << 16;
         begin(kind);
         std::vector<Out> piece;
-        for (std::size_t from = 0; from < elements.size(); from += kPiece) {
-            const auto part = elements.subspan(from, std::min(kPiece, elements.size() - from));
-            piece.resize(part.size());
-            std::transform(part.begin(), part.end(), piece.begin(),
-                           [](In element) { return static_cast<Out>(element); });
+        for (std::size_t local = 0; local < n_documents(content); ++local) {
+            const std::size_t row = row_at(content, local);
+            const auto first = static_cast<std::size_t>(starts[row]);
+            const auto part = entries.subspan(first, static_cast<std::size_t>(starts[row + 1]) - first);
+            std::transform(part.begin(), part.end(), std::back_inserter(piece),
+                           [](In entry) { return static_cast<Out>(entry); });
+            if (piece.size() < kPiece) continue;
             add(std::span<const Out>(piece));
+            piece.clear();
         }
+        add(std::span<const Out>(piece));
     }
 
     /// Write the head over the zeros left for it. Returns the checksum of the seal.
@@ -264,7 +102,20 @@ class SectionWriter {
     std::uint64_t size_ = 0;
 };
 
-void write_sections(SectionWriter& writer, const Inversion& inversion, const SegmentContent& content) {
+/// The starts of the documents' entries once these stand in the order of locals.
+template <typename Start>
+std::vector<std::uint64_t> starts_by_local(const SegmentContent& content, std::span<const Start> starts) {
+    std::vector<std::uint64_t> moved{0};
+    moved.reserve(starts.size());
+    for (std::size_t local = 0; local < n_documents(content); ++local) {
+        const std::size_t row = row_at(content, local);
+        moved.push_back(moved.back() + static_cast<std::uint64_t>(starts[row + 1] - starts[row]));
+    }
+    return moved;
+}
+
+template <typename Impact>
+void write_postings(SectionWriter& writer, const Inversion<Impact>& inversion) {
     writer.write(Kind::terms, inversion.terms);
     writer.write(Kind::term_blocks, inversion.term_blocks);
     writer.write(Kind::block_windows, inversion.block_windows);
@@ -272,34 +123,69 @@ void write_sections(SectionWriter& writer, const Inversion& inversion, const Seg
     writer.write(Kind::block_bounds, inversion.block_bounds);
     writer.write(Kind::posting_documents, inversion.posting_documents);
     writer.write(Kind::posting_impacts, inversion.posting_impacts);
-    writer.write_as<std::uint64_t>(Kind::document_rows, content.starts);
+}
+
+template <typename Impact>
+void write_rows(SectionWriter& writer, const SegmentContent& content, std::span<const Impact> impacts) {
+    writer.write(Kind::document_rows, starts_by_local(content, content.starts));
     if (content.n_terms <= format::kMaxNarrowTerms) {
-        writer.write_as<std::uint16_t>(Kind::row_terms, content.terms);
+        writer.write_rows<std::uint16_t>(Kind::row_terms, content, content.starts, content.terms);
     } else {
-        writer.write_as<std::uint32_t>(Kind::row_terms, content.terms);
+        writer.write_rows<std::uint32_t>(Kind::row_terms, content, content.starts, content.terms);
     }
-    writer.write(Kind::row_impacts, content.impacts);
-    writer.write(Kind::document_ids, content.id_starts);
-    writer.write(Kind::id_bytes, std::span<const char>(content.id_bytes));
+    writer.write_rows<Impact>(Kind::row_impacts, content, content.starts, impacts);
+}
+
+void write_ids(SectionWriter& writer, const SegmentContent& content) {
+    writer.write(Kind::document_ids, starts_by_local(content, content.id_starts));
+    writer.write_rows<char>(Kind::id_bytes, content, content.id_starts, std::span<const char>(content.id_bytes));
+}
+
+void write_order(SectionWriter& writer, std::span<const std::uint32_t> order) {
+    // Rows are given in the order of ids, so the row of a document is its rank.
+    std::vector<std::uint32_t> by_rank(order.size());
+    for (std::uint32_t local = 0; local < order.size(); ++local) by_rank[order[local]] = local;
+    writer.write(Kind::ranks, order);
+    writer.write(Kind::by_rank, by_rank);
+}
+
+std::uint32_t features_of(const SegmentContent& content) {
+    return (content.impacts.is_wide() ? format::kWideImpacts : 0u) | (content.order ? format::kReordered : 0u) |
+           (content.postings ? format::kPruned : 0u) | (content.rows ? 0u : format::kWithoutRows);
+}
+
+std::uint32_t sections_of(const SegmentContent& content) {
+    return 9 + (content.rows ? 3 : 0) + (content.order ? 2 : 0) + (content.weights ? 1 : 0);
+}
+
+template <typename Impact>
+WrittenSegment write(const std::string& path, const SegmentName& name, const SegmentContent& content,
+                     std::span<const Impact> impacts) {
+    const Inversion<Impact> inversion(content, impacts);
+    const std::uint64_t n_postings = inversion.posting_documents.size();
+    const auto documents = static_cast<std::uint32_t>(n_documents(content));
+    const std::uint32_t n_sections = sections_of(content);
+    NewFile file(path);
+    SectionWriter writer(file, n_sections);
+    write_postings(writer, inversion);
+    if (content.rows) write_rows(writer, content, impacts);
+    write_ids(writer, content);
+    if (content.order) write_order(writer, *content.order);
+    if (content.weights) {
+        writer.write_rows<std::uint16_t>(Kind::row_weights, content, content.starts, *content.weights);
+    }
+    const std::uint32_t sum =
+        writer.seal({format::kMagic, format::kMajor, format::kMinor, format::kEndianMarker, name.uuid, name.number,
+                     n_postings, documents, content.n_terms, features_of(content), n_sections});
+    file.publish();
+    return {documents, n_postings, writer.size(), sum};
 }
 
 }  // namespace
 
 WrittenSegment write_segment(const std::string& path, const SegmentName& name, const SegmentContent& content) {
-    require_starts(content);
-    require_ids(content);
-    const Inversion inversion(content);
-    const auto n_documents = static_cast<std::uint32_t>(content.starts.size() - 1);
-    const format::Header header{
-        format::kMagic,        format::kMajor,       format::kMinor, format::kEndianMarker, name.uuid,
-        name.number,           content.terms.size(), n_documents,    content.n_terms,       0,
-        format::kKnownSections};
-    NewFile file(path);
-    SectionWriter writer(file);
-    write_sections(writer, inversion, content);
-    const std::uint32_t sum = writer.seal(header);
-    file.publish();
-    return {n_documents, content.terms.size(), writer.size(), sum};
+    require_content(content);
+    return content.impacts.visit([&](auto impacts) { return write(path, name, content, impacts); });
 }
 
 }  // namespace everglade

@@ -4,11 +4,14 @@
 
 #include <stdlib.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
 #include <map>
+#include <numeric>
+#include <optional>
 #include <random>
 #include <stdexcept>
 #include <string>
@@ -19,7 +22,7 @@
 
 namespace corpus {
 
-using Row = std::map<std::int32_t, std::uint8_t>;
+using Row = std::map<std::int32_t, std::uint16_t>;
 
 /// Documents ready to be written; ids must be added in order.
 struct Corpus {
@@ -27,20 +30,53 @@ struct Corpus {
     std::vector<std::int64_t> starts{0};
     std::vector<std::int32_t> terms;
     std::vector<std::uint8_t> impacts;
+    std::vector<std::uint16_t> wide_impacts;
     std::vector<std::uint64_t> id_starts{0};
     std::string id_bytes;
+
+    bool wide = false;
+    std::optional<std::vector<std::uint8_t>> postings;
+    std::optional<std::vector<std::uint32_t>> order;
+    std::optional<std::vector<std::uint16_t>> weights;
+    bool rows = true;
 
     void add(const std::string& id, const Row& row) {
         for (const auto& [term, impact] : row) {
             terms.push_back(term);
-            impacts.push_back(impact);
+            impacts.push_back(static_cast<std::uint8_t>(impact));
+            wide_impacts.push_back(impact);
         }
         starts.push_back(static_cast<std::int64_t>(terms.size()));
         id_bytes += id;
         id_starts.push_back(id_bytes.size());
     }
 
-    everglade::SegmentContent content() const { return {n_terms, starts, terms, impacts, id_starts, id_bytes}; }
+    /// Give the documents another order.
+    void shuffle(std::mt19937& random) {
+        order.emplace(starts.size() - 1);
+        std::iota(order->begin(), order->end(), 0u);
+        std::shuffle(order->begin(), order->end(), random);
+    }
+    /// Make postings of two entries of three.
+    void prune() {
+        postings.emplace(terms.size());
+        for (std::size_t i = 0; i < terms.size(); ++i) (*postings)[i] = i % 3 != 1;
+    }
+    void weigh() {
+        weights.emplace(terms.size());
+        for (std::size_t i = 0; i < terms.size(); ++i) (*weights)[i] = static_cast<std::uint16_t>(0x3C00 + i % 9);
+    }
+
+    everglade::SegmentContent content() const {
+        everglade::SegmentContent made{n_terms,   starts,  terms, everglade::Impacts(std::span(impacts)),
+                                       id_starts, id_bytes};
+        if (wide) made.impacts = everglade::Impacts(std::span(wide_impacts));
+        if (postings) made.postings = *postings;
+        if (order) made.order = *order;
+        if (weights) made.weights = *weights;
+        made.rows = rows;
+        return made;
+    }
 
     everglade::WrittenSegment write(const std::string& path) const {
         return everglade::write_segment(path, {{1, 2, 3}, 7}, content());

@@ -10,11 +10,11 @@
 using everglade::Key;
 using everglade::make_key;
 
-TEST(keys_order_by_score_then_by_smaller_local) {
+TEST(keys_order_by_score_then_by_smaller_number) {
     CHECK(make_key(2, 9) > make_key(1, 0));
     CHECK(make_key(2, 3) > make_key(2, 4));
     CHECK(everglade::score_of(make_key(0xFFFFFFFF, 5)) == 0xFFFFFFFF);
-    CHECK(everglade::local_of(make_key(7, 0xFFFFFFFF)) == 0xFFFFFFFF);
+    CHECK(everglade::number_of(make_key(7, 0xFFFFFFFF)) == 0xFFFFFFFF);
 }
 
 TEST(every_way_to_collect_equals_portable_and_clears) {

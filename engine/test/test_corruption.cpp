@@ -2,6 +2,7 @@
 // or written outside.
 
 #include <cstring>
+#include <numeric>
 #include <optional>
 
 #include "check.hpp"
@@ -9,8 +10,10 @@
 #include "everglade/crc32c.hpp"
 #include "everglade/errors.hpp"
 #include "everglade/format.hpp"
+#include "everglade/score.hpp"
 #include "everglade/search.hpp"
 #include "everglade/segment.hpp"
+#include "searcher.hpp"
 
 using corpus::at;
 using corpus::Corpus;
@@ -20,20 +23,87 @@ namespace format = everglade::format;
 
 namespace {
 
-/// Documents at both ends of two windows; most are empty, which keeps the file small.
-std::string small_segment() {
+std::string written(const Corpus& corpus) {
+    corpus.write(at("small"));
+    return corpus::read(at("small"));
+}
+
+Corpus small_corpus() {
+    Corpus made;
+    for (int d = 0; d < 40; ++d) {
+        corpus::Row row;
+        if (d % 3 == 0) row = {{1, 1}, {4, static_cast<std::uint16_t>(200 + d)}};
+        if (d % 5 == 0) row[7] = 9;
+        made.add(corpus::padded(static_cast<std::size_t>(d)), row);
+    }
+    return made;
+}
+
+/// A segment without any feature.
+const std::string& small_segment() {
+    static const std::string bytes = written(small_corpus());
+    return bytes;
+}
+
+/// Wide, reordered, pruned, and with weights.
+const std::string& rich_segment() {
     static const std::string bytes = [] {
-        Corpus made;
-        for (int d = 0; d < 40; ++d) {
-            corpus::Row row;
-            if (d % 3 == 0) row = {{1, 1}, {4, static_cast<std::uint8_t>(200 + d)}};
-            if (d % 5 == 0) row[7] = 9;
-            made.add(corpus::padded(static_cast<std::size_t>(d)), row);
-        }
-        made.write(at("small"));
-        return corpus::read(at("small"));
+        Corpus made = small_corpus();
+        std::mt19937 random(4);
+        made.wide = true;
+        made.shuffle(random);
+        made.prune();
+        made.weigh();
+        return written(made);
     }();
     return bytes;
+}
+
+/// Reordered and without rows.
+const std::string& bare_segment() {
+    static const std::string bytes = [] {
+        Corpus made = small_corpus();
+        std::mt19937 random(5);
+        made.shuffle(random);
+        made.rows = false;
+        return written(made);
+    }();
+    return bytes;
+}
+
+/// A wide vocabulary, whose rows are read in another way.
+const std::string& wordy_segment() {
+    static const std::string bytes = [] {
+        Corpus made = small_corpus();
+        made.n_terms = 70'000;
+        made.weigh();
+        return written(made);
+    }();
+    return bytes;
+}
+
+const std::string& (*const kKinds[])() = {small_segment, rich_segment, bare_segment, wordy_segment};
+
+/// Read and score every document.
+void use_documents(const Segment& segment, const std::vector<std::int32_t>& terms,
+                   const std::vector<std::uint32_t>& impacts) {
+    std::uint64_t sum = segment.gather_rows().terms.size();
+    std::vector<std::uint32_t> locals(segment.n_documents());
+    std::iota(locals.begin(), locals.end(), 0u);
+    std::vector<std::uint32_t> scores(locals.size());
+    std::vector<double> exact(locals.size());
+    if (segment.n_terms() > 7) {
+        const std::vector<float> weights(impacts.begin(), impacts.end());
+        everglade::score_documents(segment, locals, {terms, impacts}, scores);
+        if (segment.has_weights()) everglade::score_documents_float(segment, locals, terms, weights, exact);
+    }
+    for (const std::uint32_t local : locals) {
+        sum += segment.find(segment.id(local)).value_or(0) + scores[local] + (exact[local] > 1);
+        if (!segment.has_rows()) continue;
+        const auto [first, last] = segment.row(local);
+        for (auto i = first; i < last; ++i) sum += segment.rows().term(i) + segment.rows().impacts[i];
+    }
+    CHECK(sum != 1);  // so that the reads cannot be left out
 }
 
 /// Use everything a segment offers. Only a CorruptSegment, for an id that is no text, may come out of it.
@@ -41,21 +111,19 @@ void use(const Segment& segment) {
     const std::vector<std::int64_t> starts{0, 3};
     const std::vector<std::int32_t> terms{1, 4, 7};
     const std::vector<std::uint32_t> impacts{3, 2, 1};
-    const std::vector<std::uint8_t> deleted((segment.n_documents() + 7) / 8, 0x11);
+    const std::vector<std::uint8_t> hidden((segment.n_documents() + 7) / 8, 0x11);
     constexpr std::size_t k = 5;
     std::vector<std::int32_t> segments(k);
     std::vector<std::uint32_t> locals(k), scores(k);
-    const std::vector<everglade::SearchedSegment> searched{{&segment, std::nullopt}, {&segment, deleted}};
+    const std::vector<everglade::SearchedSegment> searched{{&segment, std::nullopt}, {&segment, hidden}};
+    const everglade::Results results{segments, locals, scores};
     try {
-        if (segment.n_terms() > 7)
-            everglade::search(searched, {starts, terms, impacts}, k, 1, {segments, locals, scores});
-        std::uint64_t sum = 0;
-        for (std::uint32_t d = 0; d < segment.n_documents(); ++d) {
-            const auto [first, last] = segment.row(d);
-            for (auto i = first; i < last; ++i) sum += segment.rows().term(i) + segment.rows().impacts[i];
-            sum += segment.find(segment.id(d)).value_or(0);
+        if (segment.n_terms() > 7) {
+            everglade::search(searched, {starts, terms, impacts}, k, 1, results);
+            everglade::search_approximate(searched, {starts, terms, impacts}, k, 1, {0.6, 9}, results);
+            everglade::search_together(searched, {terms, impacts}, k, 1);
         }
-        CHECK(sum != 1);  // so that the reads cannot be left out
+        use_documents(segment, terms, impacts);
     } catch (const everglade::CorruptSegment&) {
     }
 }
@@ -101,17 +169,21 @@ std::string sealed(std::string bytes) {
 }  // namespace
 
 TEST(an_undamaged_file_opens) {
-    CHECK(sealed(small_segment()) == small_segment());
-    CHECK(opens(small_segment(), Verify::everything));
-    CHECK(opens(small_segment(), Verify::structure));
+    for (const auto kind : kKinds) {
+        CHECK(sealed(kind()) == kind());
+        CHECK(opens(kind(), Verify::everything));
+        CHECK(opens(kind(), Verify::structure));
+    }
 }
 
 TEST(every_flipped_bit_is_found) {
-    const std::string good = small_segment();
-    for (std::size_t bit = 0; bit < 8 * good.size(); ++bit) {
-        std::string bytes = good;
-        bytes[bit / 8] = static_cast<char>(bytes[bit / 8] ^ 1 << bit % 8);
-        CHECK(!opens(bytes, Verify::everything));
+    for (const auto kind : kKinds) {
+        std::string bytes = kind();
+        for (std::size_t bit = 0; bit < 8 * bytes.size(); ++bit) {
+            bytes[bit / 8] = static_cast<char>(bytes[bit / 8] ^ 1 << bit % 8);
+            CHECK(!opens(bytes, Verify::everything));
+            bytes[bit / 8] = static_cast<char>(bytes[bit / 8] ^ 1 << bit % 8);
+        }
     }
 }
 
@@ -126,53 +198,63 @@ TEST(every_other_length_is_found) {
 }
 
 TEST(hostile_bytes_under_right_checksums_are_harmless) {
-    const std::string good = small_segment();
-    for (std::size_t place = 0; place < good.size(); ++place) {
-        for (const int value : {0, 1, 0x7F, 0x80, 0xFF}) {
-            std::string bytes = good;
-            bytes[place] = static_cast<char>(value);
-            opens(sealed(bytes), Verify::everything);
-            opens(sealed(bytes), Verify::structure);
+    for (const auto kind : kKinds) {
+        for (std::size_t place = 0; place < kind().size(); ++place) {
+            for (const int value : {0, 1, 0x7F, 0x80, 0xFF}) {
+                std::string bytes = kind();
+                bytes[place] = static_cast<char>(value);
+                opens(sealed(bytes), Verify::everything);
+                opens(sealed(bytes), Verify::structure);
+            }
         }
     }
 }
 
 TEST(hostile_words_under_right_checksums_are_harmless) {
-    const std::string good = small_segment();
-    for (std::size_t place = 0; place + 8 <= good.size(); place += 4) {
-        for (const std::uint64_t value : {std::uint64_t{1} << 63, ~std::uint64_t{0}, std::uint64_t{1} << 32,
-                                          std::uint64_t{1} << 61, std::uint64_t{good.size()}, std::uint64_t{0}}) {
-            std::string bytes = good;
-            std::memcpy(bytes.data() + place, &value, sizeof value);
+    for (const auto kind : kKinds) {
+        for (std::size_t place = 0; place + 8 <= kind().size(); place += 4) {
+            for (const std::uint64_t value : {std::uint64_t{1} << 63, ~std::uint64_t{0}, std::uint64_t{1} << 32,
+                                              std::uint64_t{1} << 61, std::uint64_t{kind().size()}, std::uint64_t{0}}) {
+                std::string bytes = kind();
+                std::memcpy(bytes.data() + place, &value, sizeof value);
+                opens(sealed(bytes), Verify::everything);
+                opens(sealed(bytes), Verify::structure);
+            }
+        }
+    }
+}
+
+TEST(random_damage_under_right_checksums_is_harmless) {
+    std::mt19937 random(11);
+    for (const auto kind : kKinds) {
+        for (int round = 0; round < 2000; ++round) {
+            std::string bytes = kind();
+            // The sections, not the head, which is nearly always refused at once.
+            const std::size_t first = 512;
+            for (unsigned changes = 1 + random() % 4; changes > 0; --changes) {
+                bytes[first + random() % (bytes.size() - first)] = static_cast<char>(random());
+            }
             opens(sealed(bytes), Verify::everything);
             opens(sealed(bytes), Verify::structure);
         }
     }
 }
 
-TEST(random_damage_under_right_checksums_is_harmless) {
-    const std::string good = small_segment();
-    std::mt19937 random(11);
-    for (int round = 0; round < 3000; ++round) {
-        std::string bytes = good;
-        // The sections, not the head, which is nearly always refused at once.
-        const std::size_t first = format::align(format::head_length(format::kKnownSections));
-        for (unsigned changes = 1 + random() % 4; changes > 0; --changes) {
-            bytes[first + random() % (bytes.size() - first)] = static_cast<char>(random());
-        }
-        opens(sealed(bytes), Verify::everything);
-        opens(sealed(bytes), Verify::structure);
+/// Where a section of this kind stands in a good file.
+format::Section section_of(const std::string& bytes, format::Kind kind) {
+    format::Header header;
+    std::memcpy(&header, bytes.data(), sizeof header);
+    for (std::uint32_t i = 0; i < header.n_sections; ++i) {
+        format::Section found;
+        std::memcpy(&found, bytes.data() + sizeof header + i * sizeof found, sizeof found);
+        if (found.kind == kind) return found;
     }
+    throw std::runtime_error("no such section");
 }
 
 TEST(broken_rules_under_right_checksums_are_found) {
     const std::string good = small_segment();
-    const auto section = [&good](format::Kind kind) {
-        format::Section found;
-        const auto i = static_cast<std::size_t>(kind) - 1;
-        std::memcpy(&found, good.data() + sizeof(format::Header) + i * sizeof found, sizeof found);
-        return found;
-    };
+    const auto section = [&good](format::Kind kind) { return section_of(good, kind); };
     const auto found_at = [&](std::uint64_t place, auto value) {
         std::string bytes = good;
         std::memcpy(bytes.data() + place, &value, sizeof value);
@@ -195,35 +277,80 @@ TEST(broken_rules_under_right_checksums_are_found) {
     CHECK(found_at(section(Kind::row_terms).offset + 4, std::uint16_t{50}));
     CHECK(found_at(section(Kind::row_impacts).offset, std::uint8_t{0}));
     CHECK(found_at(section(Kind::document_ids).offset + 8, std::uint64_t{17}));
-    CHECK(found_at(section(Kind::id_bytes).offset + 7, '9'));                            // ids not ascending
-    CHECK(found_at(section(Kind::id_bytes).offset, '\xFF'));                             // not UTF-8
-    CHECK(found_at(section(Kind::id_bytes).offset - 1, 'x'));                            // hidden between sections
-    CHECK(found_at(format::head_length(format::kKnownSections) - 8, std::uint32_t{1}));  // zero in the seal
+    CHECK(found_at(section(Kind::id_bytes).offset + 7, '9'));        // ids not ascending
+    CHECK(found_at(section(Kind::id_bytes).offset, '\xFF'));         // not UTF-8
+    CHECK(found_at(section(Kind::id_bytes).offset - 1, 'x'));        // hidden between sections
+    CHECK(found_at(format::head_length(12) - 8, std::uint32_t{1}));  // zero in the seal
     CHECK(found_at(offsetof(format::Header, n_documents), std::uint32_t{39}));
     CHECK(found_at(offsetof(format::Header, n_postings), ~std::uint64_t{0}));
     CHECK(found_at(offsetof(format::Header, n_terms), std::uint32_t{5}));
     CHECK(found_at(offsetof(format::Header, n_sections), std::uint32_t{11}));
-    CHECK(found_at(offsetof(format::Header, features), std::uint32_t{1}));
+    for (const std::uint32_t features : {1u, 2u, 8u, 16u, 1u << 31})
+        CHECK(found_at(offsetof(format::Header, features), features));
+    CHECK(found_at(sizeof(format::Header) + 11 * sizeof(format::Section), std::uint32_t{13}));  // one that is not due
+    CHECK(found_at(sizeof(format::Header) + 11 * sizeof(format::Section), std::uint32_t{11}));  // twice the same
     CHECK(found_at(offsetof(format::Header, major), std::uint16_t{0}));
     CHECK(found_at(offsetof(format::Header, major), std::uint16_t{2}));
 }
 
+TEST(broken_rules_of_features_under_right_checksums_are_found) {
+    const std::string good = rich_segment();
+    const auto found_at = [&](format::Kind kind, std::size_t at, std::uint16_t value) {
+        std::string bytes = good;
+        std::memcpy(bytes.data() + section_of(good, kind).offset + at, &value, sizeof value);
+        return !opens(sealed(bytes), Verify::everything);
+    };
+    using format::Kind;
+    CHECK(!found_at(Kind::row_weights, 0, 0x7BFF));  // the greatest finite weight
+    CHECK(found_at(Kind::row_weights, 0, 0x7C00));   // infinite
+    CHECK(found_at(Kind::row_weights, 0, 0x7E00));   // not a number
+    CHECK(found_at(Kind::row_weights, 0, 0x8000));   // negative zero
+    CHECK(found_at(Kind::ranks, 0, 40));             // beyond the documents
+    CHECK(found_at(Kind::by_rank, 4, 40));
+    CHECK(found_at(Kind::posting_impacts, 0, 0));
+    CHECK(found_at(Kind::row_impacts, 0, 0));
+    CHECK(found_at(Kind::block_bounds, 0, 0x7FFF));
+    for (const auto kind : {Kind::ranks, Kind::by_rank}) {  // twice the same
+        std::string bytes = good;
+        const std::size_t place = section_of(good, kind).offset;
+        std::memcpy(bytes.data() + place, good.data() + place + 4, 4);
+        CHECK(!opens(sealed(bytes), Verify::everything));
+        CHECK(opens(sealed(bytes), Verify::structure));
+    }
+    std::string swapped = good;  // a permutation and its inverse, but not in the order of ids
+    const auto ranks = section_of(good, Kind::ranks).offset;
+    const auto by_rank = section_of(good, Kind::by_rank).offset;
+    std::uint32_t first, second;
+    std::memcpy(&first, good.data() + by_rank, 4);
+    std::memcpy(&second, good.data() + by_rank + 4, 4);
+    std::memcpy(swapped.data() + by_rank, &second, 4);
+    std::memcpy(swapped.data() + by_rank + 4, &first, 4);
+    std::memcpy(swapped.data() + ranks + 4 * first, good.data() + ranks + 4 * second, 4);
+    std::memcpy(swapped.data() + ranks + 4 * second, good.data() + ranks + 4 * first, 4);
+    CHECK(!opens(sealed(swapped), Verify::everything));
+    std::string lossy = bare_segment();
+    const std::uint32_t features = format::kReordered | format::kPruned | format::kWithoutRows;
+    std::memcpy(lossy.data() + offsetof(format::Header, features), &features, sizeof features);
+    CHECK(!opens(sealed(lossy), Verify::structure));
+}
+
 TEST(a_newer_minor_version_with_a_section_more_is_read) {
     const std::string good = small_segment();
-    // Move the sections down by one table entry where that does not change their padding, and add section 13.
-    const std::uint64_t old_length = format::head_length(format::kKnownSections);
-    const std::uint64_t new_length = format::head_length(format::kKnownSections + 1);
+    // Move the sections down by one table entry where that does not change their padding, and add section 16.
+    constexpr std::uint32_t kOld = 12;
+    const std::uint64_t old_length = format::head_length(kOld);
+    const std::uint64_t new_length = format::head_length(kOld + 1);
     const std::uint64_t shift = format::align(new_length) - format::align(old_length);
     std::string bytes(format::align(new_length), '\0');
     std::memcpy(bytes.data(), good.data(), sizeof(format::Header));
     const std::uint16_t minor = format::kMinor + 1;
-    const std::uint32_t n_sections = format::kKnownSections + 1;
+    const std::uint32_t n_sections = kOld + 1;
     std::memcpy(bytes.data() + offsetof(format::Header, minor), &minor, sizeof minor);
     std::memcpy(bytes.data() + offsetof(format::Header, n_sections), &n_sections, sizeof n_sections);
     const std::uint64_t end = format::align(good.size() + shift);
-    for (std::uint32_t i = 0; i <= format::kKnownSections; ++i) {
-        format::Section section{static_cast<format::Kind>(n_sections), 0, end, 5};
-        if (i < format::kKnownSections) {
+    for (std::uint32_t i = 0; i <= kOld; ++i) {
+        format::Section section{static_cast<format::Kind>(format::kKnownKinds + 1), 0, end, 5};
+        if (i < kOld) {
             std::memcpy(&section, good.data() + sizeof(format::Header) + i * sizeof section, sizeof section);
             section.offset += shift;
         }

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <deque>
 #include <optional>
 #include <stdexcept>
 #include <tuple>
@@ -7,6 +8,7 @@
 #include "corpus.hpp"
 #include "everglade/format.hpp"
 #include "everglade/search.hpp"
+#include "searcher.hpp"
 
 using corpus::at;
 using corpus::Corpus;
@@ -33,11 +35,11 @@ Found search(std::span<const SearchedSegment> segments, const Queries& queries, 
     return found;
 }
 
-bool is_deleted(const SearchedSegment& searched, std::uint32_t local) {
-    return searched.deleted && ((*searched.deleted)[local / 8] >> (local % 8) & 1);
+bool is_hidden(const SearchedSegment& searched, std::uint32_t local) {
+    return searched.hidden && ((*searched.hidden)[local / 8] >> (local % 8) & 1);
 }
 
-/// The slow twin: every score of every document, through the forward side, sorted.
+/// The slow twin: every score of every document, through the postings of each, sorted.
 Found search_slowly(std::span<const SearchedSegment> segments, const Queries& queries, std::size_t k) {
     Found found;
     for (std::size_t query = 0; query < queries.count(); ++query) {
@@ -48,14 +50,13 @@ Found search_slowly(std::span<const SearchedSegment> segments, const Queries& qu
         std::vector<std::tuple<std::int64_t, std::string_view, std::int32_t, std::uint32_t>> hits;
         for (std::size_t s = 0; s < segments.size(); ++s) {
             const Segment& segment = *segments[s].segment;
+            const everglade::GatheredRows rows = segment.gather_rows();
             for (std::uint32_t local = 0; local < segment.n_documents(); ++local) {
-                if (is_deleted(segments[s], local)) continue;
+                if (is_hidden(segments[s], local)) continue;
                 std::int64_t score = 0;
-                const auto [first, last] = segment.row(local);
-                for (auto i = first; i < last; ++i) {
-                    const auto impact = impact_of.find(segment.rows().term(i));
-                    if (impact != impact_of.end())
-                        score += static_cast<std::int64_t>(impact->second * segment.rows().impacts[i]);
+                for (auto i = rows.starts[local]; i < rows.starts[local + 1]; ++i) {
+                    const auto impact = impact_of.find(rows.terms[i]);
+                    if (impact != impact_of.end()) score += static_cast<std::int64_t>(impact->second * rows.impacts[i]);
                 }
                 if (score > 0) hits.emplace_back(-score, segment.id(local), static_cast<std::int32_t>(s), local);
             }
@@ -134,6 +135,88 @@ TEST(search_equals_the_slow_twin_over_windows_and_segments) {
             CHECK(search(segments, queries.view(), k, 3) == expected);
         }
     }
+}
+
+TEST(every_kind_of_segment_is_searched_alone_and_together) {
+    std::mt19937 random(9);
+    Corpus plain = random_corpus(0, 4, everglade::format::kWindow * 3 / 2, random);
+    Corpus moved = random_corpus(1, 4, everglade::format::kWindow * 5 / 2, random);
+    moved.shuffle(random);
+    Corpus wide = random_corpus(2, 4, 900, random);
+    wide.wide = true;
+    wide.prune();
+    Corpus bare = random_corpus(3, 4, everglade::format::kWindow + 5, random);
+    bare.wide = true;
+    bare.shuffle(random);
+    bare.rows = false;
+    std::deque<Segment> made;
+    std::vector<std::vector<std::uint8_t>> hidden;
+    for (const Corpus* corpus : {&plain, &moved, &wide, &bare}) {
+        corpus->write(at("kind"));
+        made.emplace_back(at("kind"));
+        hidden.emplace_back((made.back().n_documents() + 7) / 8);
+        for (std::uint8_t& byte : hidden.back()) byte = static_cast<std::uint8_t>(random() & random());
+    }
+    std::vector<SearchedSegment> segments;
+    for (std::size_t i = 0; i < made.size(); ++i) segments.push_back({&made[i], hidden[i]});
+    const OwnedQueries queries = some_queries();
+    for (const std::size_t k : {1, 10, 150, 1000, 90'000}) {
+        const Found expected = search_slowly(segments, queries.view(), k);
+        CHECK(search(segments, queries.view(), k) == expected);
+        Found shared = expected;
+        for (const everglade::Collect collect : everglade::ways_to_collect()) {
+            everglade::Searcher searcher(segments, collect);
+            std::vector<everglade::Query> group;
+            for (std::size_t query = 0; query < queries.view().count(); ++query) group.push_back(queries.view()[query]);
+            searcher.search(group, k);
+            for (std::size_t query = 0; query < group.size(); ++query) {
+                everglade::write_row(searcher.found(query), query, k, {shared.segments, shared.locals, shared.scores});
+            }
+            CHECK(shared == expected);
+        }
+        for (std::size_t query = 0; query < queries.view().count(); ++query) {
+            const auto hits = everglade::search_together(segments, queries.view()[query], k, 1 + query % 3);
+            everglade::write_row(hits, query, k, {shared.segments, shared.locals, shared.scores});
+        }
+        CHECK(shared == expected);
+    }
+}
+
+TEST(a_heavy_query_is_shared_among_threads) {
+    // 30 terms in each of 40,000 documents: more than a million postings.
+    Corpus made;
+    Row row;
+    for (std::int32_t term = 0; term < 30; ++term) row[term] = 1;
+    for (std::size_t d = 0; d < 40'000; ++d) {
+        row[static_cast<std::int32_t>(d % 30)] = static_cast<std::uint16_t>(1 + d % 3);
+        made.add(corpus::padded(d), row);
+    }
+    made.write(at("heavy"));
+    const Segment segment(at("heavy"));
+    const std::vector<SearchedSegment> segments{{&segment, std::nullopt}};
+    OwnedQueries queries;
+    std::vector<std::pair<std::int32_t, std::uint32_t>> entries;
+    for (std::int32_t term = 0; term < 30; ++term) entries.emplace_back(term, 1 + term % 4);
+    queries.add(entries);
+    queries.add({{3, 1}});
+    CHECK(everglade::pays_together(segments, queries.view()[0]));
+    CHECK(!everglade::pays_together(segments, queries.view()[1]));
+    const Found expected = search_slowly(segments, queries.view(), 20);
+    CHECK(search(segments, queries.view(), 20, 1) == expected);
+    CHECK(search(segments, queries.view(), 20, 3) == expected);
+}
+
+TEST(approximate_search_with_all_the_mass_is_search) {
+    std::mt19937 random(12);
+    random_corpus(0, 1, 3000, random).write(at("whole"));
+    const Segment segment(at("whole"));
+    const std::vector<SearchedSegment> segments{{&segment, std::nullopt}};
+    const OwnedQueries queries = some_queries();
+    const std::size_t size = queries.view().count() * 20;
+    Found found{std::vector<std::int32_t>(size), std::vector<std::uint32_t>(size), std::vector<std::uint32_t>(size)};
+    everglade::search_approximate(segments, queries.view(), 20, 2, {1.0, 20},
+                                  {found.segments, found.locals, found.scores});
+    CHECK(found == search(segments, queries.view(), 20));
 }
 
 TEST(k_may_be_larger_than_the_collection) {

@@ -68,9 +68,52 @@ TEST(blocks_are_the_postings_of_a_term_in_a_window) {
     CHECK(equal(postings.block_windows, {0, 1, 2, 1}));
     CHECK(equal(postings.block_postings, {0, 2, 3, 4, 5}));
     CHECK(equal(postings.documents, {0, window - 1, 0, 1, 5}));
-    CHECK(equal(postings.impacts, {1, 1 + (window - 1) % 7, 1 + window % 7, 1 + (2 * window + 1) % 7, 200}));
-    CHECK(equal(postings.block_bounds,
+    const auto impacts =
+        postings.impacts.visit([](auto all) { return std::vector<std::uint64_t>(all.begin(), all.end()); });
+    const auto bounds =
+        postings.block_bounds.visit([](auto all) { return std::vector<std::uint64_t>(all.begin(), all.end()); });
+    CHECK(equal(impacts, {1, 1 + (window - 1) % 7, 1 + window % 7, 1 + (2 * window + 1) % 7, 200}));
+    CHECK(equal(bounds,
                 {std::max<std::uint64_t>(1, 1 + (window - 1) % 7), 1 + window % 7, 1 + (2 * window + 1) % 7, 200}));
+}
+
+TEST(features_are_what_was_asked_for) {
+    std::mt19937 random(3);
+    Corpus made = three_documents();
+    made.shuffle(random);
+    made.prune();
+    made.weigh();
+    made.wide = true;
+    made.wide_impacts[1] = 40'000;
+    made.write(at("features"));
+    const Segment segment(at("features"));
+    CHECK(segment.is_wide() && segment.is_reordered() && segment.is_pruned() && segment.has_rows());
+    CHECK(segment.features() == 7 && segment.has_weights());
+    CHECK(segment.n_postings() == 2 && segment.n_row_entries() == 3);
+    for (std::uint32_t local = 0; local < 3; ++local) {
+        const std::uint32_t row = (*made.order)[local];
+        CHECK(segment.order().ranks[local] == row && segment.by_rank(row) == local);
+        CHECK(segment.find(segment.id(local)) == local);
+        const auto [first, last] = segment.row(local);
+        CHECK(last - first == static_cast<std::uint64_t>(made.starts[row + 1] - made.starts[row]));
+    }
+    const std::uint32_t a = *segment.find("a");
+    CHECK(segment.rows().impacts[segment.row(a).first + 1] == 40'000);
+    CHECK(segment.find_impact(*segment.find_term(1), a) == 5 && !segment.find_term(4));
+}
+
+TEST(vectors_are_gathered_where_there_are_no_rows) {
+    Corpus made = three_documents();
+    made.rows = false;
+    made.write(at("gathered"));
+    const Segment segment(at("gathered"));
+    CHECK(!segment.has_rows() && segment.n_row_entries() == 3);
+    const auto rows = segment.gather_rows();
+    CHECK(rows.starts == std::vector<std::uint64_t>{0, 2, 2, 3});
+    CHECK(rows.terms == std::vector<std::uint32_t>{1, 4, 1});
+    CHECK(rows.impacts == std::vector<std::uint16_t>{5, 255, 2});
+    CHECK(check::throws<std::invalid_argument>([&] { segment.row(0); }));
+    CHECK(check::throws<std::invalid_argument>([&] { segment.row(3); }));
 }
 
 TEST(the_writer_refuses_what_breaks_a_rule) {
@@ -95,6 +138,21 @@ TEST(the_writer_refuses_what_breaks_a_rule) {
     CHECK(refuses([](Corpus& c) { c.id_starts[1] = 3; }));
     CHECK(refuses([](Corpus& c) { c.id_bytes[1] = 'a'; }));
     CHECK(refuses([](Corpus& c) { c.id_bytes[3] = 'x'; }));
+    CHECK(refuses([](Corpus& c) { c.order = {{0, 1}}; }));
+    CHECK(refuses([](Corpus& c) { c.order = {{0, 1, 1}}; }));
+    CHECK(refuses([](Corpus& c) { c.order = {{0, 1, 3}}; }));
+    CHECK(refuses([](Corpus& c) { c.postings = {{1, 1}}; }));
+    CHECK(refuses([](Corpus& c) { c.weights = {{0, 0}}; }));
+    CHECK(refuses([](Corpus& c) { c.weights = {{0, 0x7C00, 0}}; }));
+    CHECK(refuses([](Corpus& c) { c.weights = {{0, 0x8000, 0}}; }));
+    CHECK(refuses([](Corpus& c) {
+        c.prune();
+        c.rows = false;
+    }));
+    CHECK(refuses([](Corpus& c) {
+        c.weigh();
+        c.rows = false;
+    }));
     CHECK(refuses([](Corpus& c) { c.n_terms = everglade::format::kMaxTerms + 1; }));
 }
 

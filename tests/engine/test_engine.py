@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import runpy
 import struct
+import sys
 import threading
 from pathlib import Path
 
@@ -16,37 +17,11 @@ from hypothesis import strategies as st
 from everglade import _engine
 from everglade.reference import Impacts, Ranking, search_impacts
 
-UUID = bytes(range(16))
+sys.path.insert(0, str(Path(__file__).parent))
+from made import N_TERMS, UUID, impacts, rankings, write
+
 WINDOW = 16_384
-N_TERMS = 12
 ROOT = Path(__file__).parents[2]
-
-
-def impacts(rows: list[dict[int, int]], dtype: type[np.unsignedinteger] = np.uint8) -> Impacts:
-    rows = [dict(sorted(row.items())) for row in rows]
-    return Impacts(
-        np.cumsum([0, *map(len, rows)], dtype=np.int64),
-        np.array([term for row in rows for term in row], dtype=np.int32),
-        np.array([impact for row in rows for impact in row.values()], dtype=dtype),
-    )
-
-
-def write(path: Path, documents: Impacts, ids: list[str], n_terms: int = N_TERMS, number: int = 0) -> dict[str, int]:
-    return _engine.write_segment(str(path), UUID, number, n_terms, *documents, ids)
-
-
-def rankings(segments: list, deleted: list, queries: Impacts, k: int, threads: int = 1) -> list[Ranking]:
-    places, locals_, scores = _engine.search(segments, deleted, *queries, k, threads)
-    assert places.shape == locals_.shape == scores.shape == (len(queries.indptr) - 1, k)
-    assert (places.dtype, locals_.dtype, scores.dtype) == (np.int32, np.uint32, np.uint32)
-    found = []
-    for row in range(len(places)):
-        n_hits = int((places[row] >= 0).sum())
-        assert (places[row, n_hits:] == -1).all()
-        assert (scores[row, n_hits:] == 0).all()
-        ids = [segments[s].id(d) for s, d in zip(places[row, :n_hits], locals_[row, :n_hits], strict=True)]
-        found.append(Ranking(ids, scores[row, :n_hits].tolist()))
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -326,7 +301,7 @@ def test_search_refuses(folder):
         (([segment], [None], *one, 0, 1), "k must be at least 1"),
         (([segment], [None], *one, -1, 1), "k must be at least 1"),
         (([segment], [None], *one, 1, 0), "threads must be at least 1"),
-        (([segment], [], *one, 1, 1), "one deletions entry for each segment"),
+        (([segment], [], *one, 1, 1), "one entry of hidden documents for each segment"),
         (([segment], [np.zeros(1, np.uint8)], *one, 1, 1), "take 2 bytes, not 1"),
         (([segment], [np.zeros(3, np.uint8)], *one, 1, 1), "take 2 bytes, not 3"),
         (([segment], [np.zeros(0, np.uint8)], *one, 1, 1), "take 2 bytes, not 0"),

@@ -22,6 +22,7 @@ inline constexpr std::uint32_t kMaxDocuments = 1u << 30;  // so that window numb
 inline constexpr std::uint32_t kMaxTerms = 1u << 24;  // keeps a hostile or mistaken vocabulary from eating the memory
 inline constexpr std::uint32_t kMaxNarrowTerms = 65'536;  // vocabularies up to this size store row terms in 16 bits
 inline constexpr std::uint32_t kMaxSections = 64;
+inline constexpr std::uint16_t kInfiniteWeight = 0x7C00;  // in float16; below are all that are finite and at least 0
 
 struct Header {
     std::array<char, 8> magic;
@@ -51,8 +52,36 @@ enum class Kind : std::uint32_t {
     row_impacts,
     document_ids,
     id_bytes,
+    ranks,
+    by_rank,
+    row_weights,
 };
-inline constexpr std::uint32_t kKnownSections = 12;
+inline constexpr std::uint32_t kKnownKinds = 15;
+
+/// Bits of Header::features.
+enum Feature : std::uint32_t {
+    kWideImpacts = 1 << 0,
+    kReordered = 1 << 1,
+    kPruned = 1 << 2,
+    kWithoutRows = 1 << 3,
+};
+inline constexpr std::uint32_t kKnownFeatures = kWideImpacts | kReordered | kPruned | kWithoutRows;
+
+/// Whether a file with these features has this section; row_weights is the one that it may have or not.
+constexpr bool calls_for(std::uint32_t features, Kind kind) {
+    switch (kind) {
+        case Kind::document_rows:
+        case Kind::row_terms:
+        case Kind::row_impacts:
+        case Kind::row_weights:
+            return (features & kWithoutRows) == 0;
+        case Kind::ranks:
+        case Kind::by_rank:
+            return (features & kReordered) != 0;
+        default:
+            return true;
+    }
+}
 
 struct Section {
     Kind kind;

@@ -10,6 +10,8 @@
 #include <vector>
 
 #include "everglade/file.hpp"
+#include "everglade/format.hpp"
+#include "everglade/impacts.hpp"
 
 namespace everglade {
 
@@ -20,22 +22,41 @@ struct Postings {
     std::span<const std::uint64_t> term_blocks;
     std::span<const std::uint16_t> block_windows;
     std::span<const std::uint64_t> block_postings;
-    std::span<const std::uint8_t> block_bounds;
+    Impacts block_bounds;
     std::span<const std::uint16_t> documents;
-    std::span<const std::uint8_t> impacts;
+    Impacts impacts;
+
+    /// Blocks of the term at this place among the present ones.
+    std::pair<std::uint64_t, std::uint64_t> blocks(std::size_t place) const noexcept {
+        return {term_blocks[place], term_blocks[place + 1]};
+    }
 };
 
 /// The forward side: document d owns entries [starts[d], starts[d + 1]). Terms are narrow in small vocabularies; the
-/// other of the two spans is empty.
+/// other of the two spans is empty. Weights are float16, and empty if the segment keeps none; without rows all is.
 struct Rows {
     std::span<const std::uint64_t> starts;
     std::span<const std::uint16_t> narrow_terms;
     std::span<const std::uint32_t> wide_terms;
-    std::span<const std::uint8_t> impacts;
+    Impacts impacts;
+    std::span<const std::uint16_t> weights;
 
     std::uint32_t term(std::size_t entry) const noexcept {
         return wide_terms.empty() ? narrow_terms[entry] : wide_terms[entry];
     }
+};
+
+/// Vectors gathered from the postings: document d owns entries [starts[d], starts[d + 1]), terms ascending.
+struct GatheredRows {
+    std::vector<std::uint64_t> starts;
+    std::vector<std::uint32_t> terms;
+    std::vector<std::uint16_t> impacts;
+};
+
+/// The order of ids in a reordered segment; empty in the others, where rank and local are the same.
+struct Order {
+    std::span<const std::uint32_t> ranks;
+    std::span<const std::uint32_t> by_rank;
 };
 
 struct Ids {
@@ -67,8 +88,20 @@ class Segment {
     /// The checksum in the seal, which stands for the whole content.
     std::uint32_t crc32c() const noexcept { return crc32c_; }
 
+    /// Bits of format::Feature.
+    std::uint32_t features() const noexcept { return features_; }
+    bool is_wide() const noexcept { return postings_.impacts.is_wide(); }
+    bool is_reordered() const noexcept { return (features_ & format::kReordered) != 0; }
+    bool is_pruned() const noexcept { return (features_ & format::kPruned) != 0; }
+    bool has_rows() const noexcept { return (features_ & format::kWithoutRows) == 0; }
+    bool has_weights() const noexcept { return has_weights_; }
+    /// Entries of rows(); without rows, what they would be: the postings.
+    std::uint64_t n_row_entries() const noexcept { return has_rows() ? rows_.starts.back() : n_postings_; }
+
     const Postings& postings() const noexcept { return postings_; }
     const Rows& rows() const noexcept { return rows_; }
+    const Order& order() const noexcept { return order_; }
+    std::uint32_t by_rank(std::uint32_t rank) const noexcept { return is_reordered() ? order_.by_rank[rank] : rank; }
 
     /// Place of `term` among the present terms.
     std::optional<std::size_t> find_term(std::uint32_t term) const noexcept;
@@ -77,16 +110,26 @@ class Segment {
     /// an unverified file holds an id that is not UTF-8.
     std::string_view id(std::uint32_t local) const;
 
+    /// The bytes of an id, for comparing: they may be no text in a file that was not verified.
+    std::string_view id_bytes(std::uint32_t local) const noexcept { return ids_[local]; }
+
     /// Local number of the document with this id.
     std::optional<std::uint32_t> find(std::string_view id) const noexcept;
 
-    /// Bounds of a document's entries in rows(). Throws std::invalid_argument if there is no such document.
+    /// Bounds of a document's entries in rows(). Throws std::invalid_argument if there is no such document, or no rows.
     std::pair<std::uint64_t, std::uint64_t> row(std::uint32_t local) const;
+
+    /// Impact of a posting, or 0 if the document has none of the term at this place among the present ones.
+    std::uint32_t find_impact(std::size_t place, std::uint32_t local) const noexcept;
+
+    /// What the rows would be, read from the postings: the whole vectors unless the segment is pruned.
+    GatheredRows gather_rows() const;
+
+    /// Throws std::invalid_argument if there is no document with this local number.
+    void require_local(std::uint32_t local) const;
 
   private:
     friend class SegmentReader;
-
-    void require_local(std::uint32_t local) const;
 
     std::string path_;
     MappedFile file_;
@@ -96,8 +139,11 @@ class Segment {
     std::uint32_t n_documents_ = 0;
     std::uint32_t n_terms_ = 0;
     std::uint32_t crc32c_ = 0;
+    std::uint32_t features_ = 0;
+    bool has_weights_ = false;
     Postings postings_;
     Rows rows_;
+    Order order_;
     Ids ids_;
     std::uint64_t id_bytes_offset_ = 0;
 };

@@ -10,30 +10,39 @@
 
 namespace everglade {
 
-/// A score and a document in one number, so that greater means better: score first, then the smaller local.
+/// A score and a document in one number, so that greater means better: score first, then the smaller number. The number
+/// is a local, or where documents stand in another order than that of their ids, a rank.
 using Key = std::uint64_t;
 
-constexpr Key make_key(std::uint32_t score, std::uint32_t local) noexcept { return Key{score} << 32 | Key{~local}; }
+constexpr Key make_key(std::uint32_t score, std::uint32_t number) noexcept { return Key{score} << 32 | Key{~number}; }
 constexpr std::uint32_t score_of(Key key) noexcept { return static_cast<std::uint32_t>(key >> 32); }
-constexpr std::uint32_t local_of(Key key) noexcept { return ~static_cast<std::uint32_t>(key); }
+constexpr std::uint32_t number_of(Key key) noexcept { return ~static_cast<std::uint32_t>(key); }
 
 /// The k greatest of the keys it is shown. Keys gather unsorted; when there are too many, those that cannot be among
 /// the best k go, and the floor rises.
 ///
-/// The floor is right only while locals ascend from one gathered() to the next: then a later document with the score of
-/// the k-th best has lost the tie.
+/// Where numbers ascend from one gathered() to the next, a later document with the score of the k-th best has lost the
+/// tie, so the floor lies one above that score. Elsewhere it is that score.
 class TopK {
   public:
     /// Forget everything; from now on only scores from `floor` on are of use.
-    void begin(std::size_t k, std::uint32_t floor) {
+    void begin(std::size_t k, std::uint32_t floor, bool ascending = true) {
         k_ = k;
         floor_ = floor;
+        reached_ = 0;
+        ascending_ = ascending;
         size_ = 0;
         limit_ = 3 * k + 64;
     }
 
     /// The least score that can still enter.
     std::uint32_t floor() const noexcept { return floor_; }
+
+    /// Lift the floor to a score that k documents elsewhere are known to reach.
+    void raise_floor(std::uint32_t score) noexcept { floor_ = std::max(floor_, score); }
+
+    /// A score that k of the keys shown reach, or 0.
+    std::uint32_t reached() const noexcept { return reached_; }
 
     /// Room for `count` more keys after those gathered; write them there, then call gathered().
     Key* room(std::size_t count) {
@@ -61,7 +70,7 @@ class TopK {
         if (size_ <= k_) return;
         std::nth_element(keys_.begin(), at(k_ - 1), at(size_), std::greater<>());
         size_ = k_;
-        raise_floor(keys_[k_ - 1]);
+        settle(keys_[k_ - 1]);
     }
 
     /// For large k, a guess from a sample that keeps a few too many costs a quarter of finding the k-th best exactly:
@@ -93,17 +102,22 @@ class TopK {
             kept += key >= least;
         }
         size_ = kept;
-        raise_floor(least);
+        settle(least);
     }
 
     /// There are k keys from `least` on.
-    void raise_floor(Key least) noexcept { floor_ = std::max(floor_, score_of(least) + 1); }
+    void settle(Key least) noexcept {
+        reached_ = std::max(reached_, score_of(least));
+        raise_floor(score_of(least) + (ascending_ ? 1 : 0));
+    }
 
     std::vector<Key> keys_;
     std::size_t k_ = 0;
     std::size_t size_ = 0;
     std::size_t limit_ = 0;
     std::uint32_t floor_ = 1;
+    std::uint32_t reached_ = 0;
+    bool ascending_ = true;
 };
 
 }  // namespace everglade

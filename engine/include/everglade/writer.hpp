@@ -2,9 +2,12 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
+
+#include "everglade/impacts.hpp"
 
 namespace everglade {
 
@@ -14,15 +17,23 @@ struct SegmentName {
     std::uint64_t number;
 };
 
-/// Documents in the order of their ids: document d has the entries [starts[d], starts[d + 1]), terms ascending, impacts
-/// at least 1, and the id in id_bytes[id_starts[d], id_starts[d + 1]).
+/// Documents in the order of their ids: row r has the entries [starts[r], starts[r + 1]), terms ascending, impacts at
+/// least 1, and the id in id_bytes[id_starts[r], id_starts[r + 1]).
 struct SegmentContent {
     std::uint32_t n_terms;
     std::span<const std::int64_t> starts;
     std::span<const std::int32_t> terms;
-    std::span<const std::uint8_t> impacts;
+    Impacts impacts;
     std::span<const std::uint64_t> id_starts;
     std::string_view id_bytes;
+    /// Entries that become postings, not 0 for yes: the pruned feature. Without it all do.
+    std::optional<std::span<const std::uint8_t>> postings = std::nullopt;
+    /// The row that stands at each local: the reordered feature. Without it they stand by id.
+    std::optional<std::span<const std::uint32_t>> order = std::nullopt;
+    /// float16 of each entry, finite and at least 0.
+    std::optional<std::span<const std::uint16_t>> weights = std::nullopt;
+    /// Whether the forward side is written.
+    bool rows = true;
 };
 
 struct WrittenSegment {
@@ -35,7 +46,8 @@ struct WrittenSegment {
 /// Write a segment, whole and durable when this returns. Throws std::invalid_argument if the content breaks a rule
 /// above, FileError if the file cannot be written; then nothing is left behind.
 ///
-/// `terms` and `impacts` may be changed by others meanwhile: the file may then hold nonsense, but memory stays safe.
+/// Terms, impacts, weights and the choice of postings may be changed by others meanwhile: the file may then hold
+/// nonsense, but memory stays safe.
 WrittenSegment write_segment(const std::string& path, const SegmentName& name, const SegmentContent& content);
 
 }  // namespace everglade
