@@ -1,10 +1,7 @@
 // Search in two steps: scan the terms that promise most, then score the best candidates by their whole vectors.
 
 #include <algorithm>
-#include <cmath>
 #include <stdexcept>
-#include <string>
-#include <utility>
 #include <vector>
 
 #include "everglade/score.hpp"

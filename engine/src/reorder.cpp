@@ -8,12 +8,13 @@
 #include <array>
 #include <atomic>
 #include <cmath>
-#include <limits>
+#include <numbers>
 #include <numeric>
 #include <stdexcept>
 #include <string>
 #include <utility>
 
+#include "everglade/format.hpp"
 #include "everglade/threads.hpp"
 
 namespace everglade {
@@ -23,23 +24,26 @@ namespace {
 constexpr std::size_t kLeaf = 32;
 
 /// Rounds of swaps for one halving. More change little: most documents find their side in the first few.
-constexpr int kRounds = 12;
+constexpr int kRounds = 8;
 
-/// A round in which fewer than this share of the documents change sides is the last.
-constexpr double kWorthwhile = 0.002;
+/// A round that swaps fewer pairs than this share of the documents is the last.
+constexpr double kWorthwhile = 0.005;
 
-/// log2 of small numbers, looked up.
-class Logarithms {
+/// By how much d log2(d + 1) grows when a term gets one more posting than d, written so that nothing large is
+/// subtracted from its like: in a half of millions of documents the difference would drown in rounding.
+class Growth {
   public:
-    Logarithms() {
-        for (std::size_t i = 1; i < table_.size(); ++i) table_[i] = std::log2(static_cast<float>(i));
+    Growth() {
+        for (std::size_t d = 0; d < table_.size(); ++d) table_[d] = compute(static_cast<double>(d));
     }
-    float operator()(std::uint32_t number) const noexcept {
-        return number < table_.size() ? table_[number] : std::log2(static_cast<float>(number));
-    }
+    double operator()(std::uint32_t d) const noexcept { return d < table_.size() ? table_[d] : compute(d); }
 
   private:
-    std::array<float, 4096> table_{};
+    static double compute(double d) noexcept {
+        return std::log2(d + 2) + d * std::log1p(1 / (d + 1)) / std::numbers::ln2;
+    }
+
+    std::array<double, 4096> table_{};
 };
 
 /// One document of a half, and how many bits its change of sides saves.
@@ -52,7 +56,10 @@ struct Candidate {
 class Halving {
   public:
     explicit Halving(const DocumentTerms& documents)
-        : documents_(documents), counts_(documents.n_terms), gains_(documents.n_terms) {}
+        : documents_(documents),
+          counts_(documents.n_terms),
+          to_right_(documents.n_terms),
+          to_left_(documents.n_terms) {}
 
     /// Put the documents of a run into two halves, of which the first has `middle` documents.
     void halve(std::span<std::uint32_t> run, std::size_t middle) {
@@ -61,22 +68,20 @@ class Halving {
         count(left, right);
         for (int round = 0; round < kRounds; ++round) {
             find_gains(left.size(), right.size());
-            gather(left, &TermGain::to_right, leaving_left_);
-            gather(right, &TermGain::to_left, leaving_right_);
+            gather(left, to_right_, leaving_left_);
+            gather(right, to_left_, leaving_right_);
             if (static_cast<double>(swap(left, right)) < kWorthwhile * static_cast<double>(run.size())) break;
         }
         for (const std::uint32_t term : touched_) counts_[term] = {};
         touched_.clear();
+        // Each half stands with those most at home first; so those nearest to the other side come to lie beside it.
+        std::reverse(left.begin(), left.end());
     }
 
   private:
     struct TermCount {
         std::uint32_t left = 0;
         std::uint32_t right = 0;
-    };
-    struct TermGain {
-        float to_right;
-        float to_left;
     };
 
     std::span<const std::int32_t> terms_of(std::uint32_t document) const noexcept {
@@ -99,27 +104,20 @@ class Halving {
 
     /// What moving one posting of a term from one side to the other saves.
     void find_gains(std::size_t n_left, std::size_t n_right) {
-        const float size_left = std::log2(static_cast<float>(n_left));
-        const float size_right = std::log2(static_cast<float>(n_right));
-        const auto cost = [&](std::uint32_t left, std::uint32_t right) {
-            return static_cast<float>(left) * (size_left - logarithm_(left + 1)) +
-                   static_cast<float>(right) * (size_right - logarithm_(right + 1));
-        };
+        const double sizes = std::log2(static_cast<double>(n_left) / static_cast<double>(n_right));
         for (const std::uint32_t term : touched_) {
             const auto [left, right] = counts_[term];
-            const float now = cost(left, right);
-            gains_[term] = {left > 0 ? now - cost(left - 1, right + 1) : 0.0F,
-                            right > 0 ? now - cost(left + 1, right - 1) : 0.0F};
+            to_right_[term] = left > 0 ? static_cast<float>(sizes + growth_(right) - growth_(left - 1)) : 0.0F;
+            to_left_[term] = right > 0 ? static_cast<float>(-sizes + growth_(left) - growth_(right - 1)) : 0.0F;
         }
     }
 
     /// The candidates of a half, those that gain most first; among equals the one that stands first.
-    void gather(std::span<const std::uint32_t> half, float TermGain::*direction, std::vector<Candidate>& leaving) {
+    void gather(std::span<const std::uint32_t> half, const std::vector<float>& gains, std::vector<Candidate>& leaving) {
         leaving.clear();
         for (const std::uint32_t document : half) {
             float gain = 0.0F;
-            for (const std::int32_t term : terms_of(document))
-                gain += gains_[static_cast<std::uint32_t>(term)].*direction;
+            for (const std::int32_t term : terms_of(document)) gain += gains[static_cast<std::uint32_t>(term)];
             leaving.push_back({gain, document});
         }
         std::stable_sort(leaving.begin(), leaving.end(),
@@ -151,9 +149,9 @@ class Halving {
     }
 
     const DocumentTerms& documents_;
-    Logarithms logarithm_;
+    Growth growth_;
     std::vector<TermCount> counts_;
-    std::vector<TermGain> gains_;
+    std::vector<float> to_right_, to_left_;
     std::vector<std::uint32_t> touched_;
     std::vector<Candidate> leaving_left_, leaving_right_;
 };
@@ -164,8 +162,10 @@ void require_terms(const DocumentTerms& documents) {
                         static_cast<std::uint64_t>(starts.back()) == documents.terms.size() &&
                         std::is_sorted(starts.begin(), starts.end());
     if (!framed) throw std::invalid_argument("indptr must start at 0, never fall, and end at the number of terms");
-    if (documents.n_documents() > std::numeric_limits<std::uint32_t>::max()) {
-        throw std::invalid_argument("there are more documents than 32 bits can count");
+    if (documents.n_documents() > format::kMaxDocuments || documents.n_terms > format::kMaxTerms) {
+        throw std::invalid_argument("a segment holds at most 2^30 documents and 2^24 terms, not " +
+                                    std::to_string(documents.n_documents()) + " and " +
+                                    std::to_string(documents.n_terms));
     }
     for (const std::int32_t term : documents.terms) {
         if (term < 0 || static_cast<std::uint32_t>(term) >= documents.n_terms) {
@@ -191,10 +191,11 @@ std::vector<std::uint32_t> find_order(const DocumentTerms& documents, std::size_
     std::iota(order.begin(), order.end(), 0U);
     // Level by level: the runs of one level share no document, so each may go to any thread.
     std::vector<Run> runs{order};
-    while (!runs.empty()) {
+    while (true) {
         std::erase_if(runs, [](Run run) { return run.size() <= kLeaf; });
+        if (runs.empty()) return order;
         std::atomic<std::size_t> next{0};
-        run_on_threads(std::max<std::size_t>(1, std::min(n_threads, runs.size())), [&] {
+        run_on_threads(std::min(granted_threads(n_threads), runs.size()), [&] {
             Halving halving(documents);
             for (std::size_t i = next++; i < runs.size(); i = next++) halving.halve(runs[i], middle_of(runs[i]));
         });
@@ -205,7 +206,6 @@ std::vector<std::uint32_t> find_order(const DocumentTerms& documents, std::size_
         }
         runs.swap(halves);
     }
-    return order;
 }
 
 }  // namespace everglade

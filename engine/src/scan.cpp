@@ -18,7 +18,6 @@ constexpr std::uint32_t kStep = 1024;
 
 /// Up to so many postings in a window, visiting their documents again is cheaper than sweeping over all sums.
 constexpr std::uint64_t kFewPostings = 512;
-static_assert(kFewPostings <= kStep);
 
 /// sums[document] += query_impact * impact, for the postings of one block.
 template <typename Impact>
@@ -36,7 +35,7 @@ void add_block(std::uint32_t* sums, const std::uint16_t* documents, const Impact
 
 }  // namespace
 
-bool SegmentScan::begin(const SearchedSegment& searched, const Query& query, std::size_t k, std::uint32_t floor) {
+void SegmentScan::begin(const SearchedSegment& searched, const Query& query, std::size_t k, std::uint32_t floor) {
     const Segment& segment = *searched.segment;
     searched_ = searched;
     postings_ = &segment.postings();
@@ -49,7 +48,6 @@ bool SegmentScan::begin(const SearchedSegment& searched, const Query& query, std
         }
     }
     top_.begin(std::min<std::size_t>(k, segment.n_documents()), floor, !segment.is_reordered());
-    return !cursors_.empty();
 }
 
 std::uint32_t SegmentScan::next_window(std::uint32_t least) noexcept {

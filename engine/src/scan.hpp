@@ -30,9 +30,8 @@ class SegmentScan {
 
     explicit SegmentScan(Collect collect) : collect_(collect) {}
 
-    /// Stand before the first window. Only documents with a score from `floor` on are of use. Gives whether the segment
-    /// holds a term of the query.
-    bool begin(const SearchedSegment& searched, const Query& query, std::size_t k, std::uint32_t floor);
+    /// Stand before the first window. Only documents with a score from `floor` on are of use.
+    void begin(const SearchedSegment& searched, const Query& query, std::size_t k, std::uint32_t floor);
 
     /// The first window from `least` on that holds a posting of the query, or kNoWindow. `least` never falls.
     std::uint32_t next_window(std::uint32_t least) noexcept;

@@ -5,16 +5,12 @@
 #include <algorithm>
 #include <mutex>
 #include <stdexcept>
-#include <thread>
 
 #include "everglade/format.hpp"
 #include "searcher.hpp"
 
 namespace everglade {
 namespace {
-
-/// A machine gains nothing from more threads than it has cores; the least is for tests on small ones.
-constexpr std::size_t kThreadsAlwaysGranted = 8;
 
 /// From so many postings on, sharing a query among threads gains more than starting them costs.
 constexpr std::uint64_t kManyPostings = 500'000;
@@ -132,10 +128,6 @@ std::size_t group_size(std::span<const SearchedSegment> segments, std::size_t k,
     if (postings < kBeyondCaches) return 1;
     const std::size_t fair = n_queries / (kSharesOfThread * n_threads);
     return std::max<std::size_t>(1, std::min({kGroup, kKeysOfGroup / k, fair}));
-}
-
-std::size_t granted_threads(std::size_t n_threads) noexcept {
-    return std::min(n_threads, std::max<std::size_t>(std::thread::hardware_concurrency(), kThreadsAlwaysGranted));
 }
 
 void write_row(std::span<const Hit> hits, std::size_t row, std::size_t k, const Results& results) {

@@ -5,7 +5,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
-#include <thread>
 #include <vector>
 
 #include "everglade/search.hpp"
@@ -77,9 +76,6 @@ std::vector<Hit> search_together(std::span<const SearchedSegment> segments, cons
 
 /// Whether several threads find this query's documents sooner together than one does alone.
 bool pays_together(std::span<const SearchedSegment> segments, const Query& query);
-
-/// As many threads as are of use here, of those asked for.
-std::size_t granted_threads(std::size_t n_threads) noexcept;
 
 /// How many queries go through the windows together: more than one only where postings come from the memory anyway.
 std::size_t group_size(std::span<const SearchedSegment> segments, std::size_t k, std::size_t n_queries,

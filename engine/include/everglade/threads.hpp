@@ -1,6 +1,7 @@
 // One piece of work on several threads.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstddef>
 #include <exception>
@@ -8,6 +9,14 @@
 #include <vector>
 
 namespace everglade {
+
+/// A machine gains nothing from more threads than it has cores; the least is for tests on small ones.
+inline constexpr std::size_t kThreadsAlwaysGranted = 8;
+
+/// How many threads are of use where `n_threads` were asked for.
+inline std::size_t granted_threads(std::size_t n_threads) noexcept {
+    return std::min(n_threads, std::max<std::size_t>(std::thread::hardware_concurrency(), kThreadsAlwaysGranted));
+}
 
 /// Run `work` here and on up to n_threads - 1 threads more, and pass on the first exception one of them throws.
 template <typename Work>
