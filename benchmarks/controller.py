@@ -1,6 +1,6 @@
 """The sparsity controller on a real model: how near the target it is at the end of the ramp, and how well it holds it.
 
-    python benchmarks/controller.py --collection BEIR [--steps 200]
+    python benchmarks/controller.py --collection BEIR [--steps 400]
 
 SPLADE-tiny with the bias of its decoder raised by 1 (dense), lowered by 1 (sparse) and as it is; InfoNCE on the
 collection's train split with BM25 negatives, batch 32, one seed each. The ramp takes half of the steps. Terms are those
@@ -32,6 +32,8 @@ STARTS = {
     "dense": (1.0, {"target_doc_terms": 120, "target_query_terms": 30}),
     "sparse": (-1.0, {"target_doc_terms": 150, "target_query_terms": 35}),
     "as it is": (0.0, {"target_doc_terms": 170, "target_query_terms": 45}),
+    "dense, FLOPS": (1.0, {"target_flops": 8.0}),
+    "sparse, FLOPS": (-1.0, {"target_flops": 6.0}),
     "as it is, FLOPS": (0.0, {"target_flops": 8.0}),
 }
 MEASURED = {"target_doc_terms": "document_terms", "target_query_terms": "query_terms", "target_flops": "flops"}
@@ -82,7 +84,7 @@ def measure(raised, targets, training_set, steps):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--collection", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--steps", type=int, default=400)
     options = parser.parse_args()
     training_set = make_training_set(options.collection)
     result = {"steps": options.steps, "torch": torch.__version__}

@@ -133,15 +133,24 @@ def require_holds(store, held):
 
 
 def trace(folder):
-    """Run the worker to its end; give its system calls as (call, line) pairs, with paths beside descriptors."""
+    """Run the worker to its end; give the system calls of each thread, the main one first.
+
+    They are (call, line) pairs, with paths beside descriptors. The other threads are merges on their way.
+    """
     log = folder.with_name("strace.log")
     options = ["-f", "-qq", "-y", "-s", "40", "-o", str(log), "-e", f"trace={','.join(CALLS)}"]
     with start([STRACE, *options, *command(folder)]) as process:
         process.communicate()
     assert process.returncode == 0
-    lines = [line.split(maxsplit=1) for line in log.read_text().splitlines()]
-    main = lines[0][0]
-    return [(line.split("(")[0], line) for thread, line in lines if thread == main]
+    threads, begun = {}, {}
+    for thread, line in (line.split(maxsplit=1) for line in log.read_text().splitlines()):
+        calls = threads.setdefault(thread, [])
+        if line.endswith("<unfinished ...>"):
+            begun[thread] = line.removesuffix("<unfinished ...>")
+        else:
+            whole = begun.pop(thread) + line.split("resumed>")[1] if line.startswith("<...") else line
+            calls.append((whole.split("(")[0], whole))
+    return list(threads.values())
 
 
 def choose_points(calls, generator):
@@ -173,7 +182,7 @@ def test_a_kill_at_any_system_call_leaves_a_whole_commit(tmp_path):
     """Each worker is killed at a chosen call, and the next one again, early, while it recovers."""
     skip_without_strace()
     generator = random.Random(11)
-    points = choose_points(trace(tmp_path / "traced"), generator)
+    points = choose_points(trace(tmp_path / "traced")[0], generator)
     again = [(generator.choice(["fdatasync", "pwrite64", "unlink", "write"]), generator.randint(1, 5)) for _ in points]
 
     def kill_twice(place):
@@ -211,8 +220,17 @@ def test_a_kill_at_any_time_leaves_a_whole_commit(tmp_path):
 def test_everything_is_synced_before_the_acknowledgement(tmp_path):
     """What a power cut may take: content since its last sync, and names since the last sync of their folder."""
     skip_without_strace()
+    main, *merges = trace(tmp_path / "i")
+    assert require_synced(main, tmp_path) == len(plan())
+    assert any('.segment.tmp"' in line for calls in merges for _, line in calls)
+    for calls in merges:
+        require_synced(calls, tmp_path)
+
+
+def require_synced(calls, tmp_path):
+    """Fail unless what one thread wrote was on disk by its next acknowledgement, and by its end; count these."""
     unsynced, acknowledged = set(), 0
-    for call, line in trace(tmp_path / "i"):
+    for call, line in calls:
         path = (re.search(r"<([^>]*)>", line) or re.search(r'"([^"]*)"', line))[1]
         if not path.startswith(str(tmp_path)):
             if re.search(r'"ack \d+', line):
@@ -229,4 +247,5 @@ def test_everything_is_synced_before_the_acknowledgement(tmp_path):
         elif call in ("rename", "unlink", "mkdir") or "O_CREAT" in line:
             unsynced.discard(path)
             unsynced.add(str(Path(re.findall(r'"([^"]*)"', line)[-1]).parent))
-    assert acknowledged == len(plan())
+    assert not unsynced
+    return acknowledged

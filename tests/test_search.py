@@ -176,6 +176,70 @@ def test_search_vectors_gives_arrays_of_the_promised_shape(index, bag):
         index.search_vectors(matrix.to_scipy(), 3)
 
 
+# Searching with settings
+
+
+@pytest.fixture
+def rich_index(tmp_path, bag):
+    """Documents with metadata, in an index that keeps weights."""
+    with Index.create(tmp_path / "rich", bag, impact_bits=16, keep_weights=True) as index:
+        places = enumerate(DOCUMENTS)
+        index.add([Document(document.id, document.text, "", {"n": place}) for place, document in places])
+        yield index
+
+
+def test_every_search_takes_a_filter(rich_index, bag):
+    asked = "rest and headache and flood"
+    everything = [hit.id for hit in rich_index.search(asked)]
+    assert everything == ["d3", "d1", "d2"]
+    for where in ("n >= 1", "not n = 0", {"n": [1, 2, 3]}, "id != 'd1'"):
+        hits = rich_index.search(asked, where=where)
+        assert [hit.id for hit in hits] == ["d3", "d2"]
+        assert rich_index.search_many({"q": asked}, where=where) == {"q": {hit.id: hit.score for hit in hits}}
+        ids = rich_index.search_vectors(bag.encode_queries([asked]), 3, where=where)[0]
+        assert ids.tolist() == [["d3", "d2", None]]
+    assert rich_index.search(asked, where={"id": []}) == []
+    with pytest.raises(ConfigError, match="character 3"):
+        rich_index.search(asked, where="n ~ 1")
+
+
+def test_float_exact_hits_say_why_in_weights(rich_index, bag):
+    asked = "rest and quiet, rest for headaches"
+    rows = {document.id: bag._row(document.text) for document in DOCUMENTS}
+    query = bag._row(asked)
+    hits = rich_index.search(asked, float_exact=True)
+    assert {hit.id for hit in hits} >= {"d1", "d3"}
+    for hit in hits:
+        exact = sum(weight * float(np.float16(rows[hit.id].get(term, 0.0))) for term, weight in query.items())
+        assert hit.score == pytest.approx(exact, rel=1e-6)
+        assert sum(match.contribution for match in hit.why) == pytest.approx(hit.score, rel=1e-9)
+        for match in hit.why:
+            assert match.document_weight == np.float16(rows[hit.id][int(match.term[4:])])
+    run = rich_index.search_many({"q": asked}, float_exact=True)
+    assert run == {"q": {hit.id: hit.score for hit in hits}}
+    scores = rich_index.search_vectors(bag.encode_queries([asked]), 2, float_exact=True)[1]
+    assert scores.tolist() == [[np.float32(hit.score) for hit in hits[:2]]]
+
+
+def test_wide_impacts_explain_themselves(rich_index):
+    hit = rich_index.search("rest and bridge")[0]
+    assert rich_index.explain("rest and bridge", hit.id).matches == hit.why
+    assert sum(match.contribution for match in hit.why) == pytest.approx(hit.score, rel=1e-9)
+
+
+def test_an_index_is_optimised_and_calibrated(rich_index):
+    rich_index.add([Document("d5", "more rest", "", {"n": 5})])
+    before = rich_index.search("rest", k=9)
+    assert rich_index.optimise() == 1
+    assert rich_index.search("rest", k=9) == before
+    for queries in (None, {"q1": "rest", "q2": "flood"}, [Query("q1", "rest"), Query("q2", "flood")]):
+        noted = rich_index.calibrate(queries)
+        assert noted.given == (queries is not None)
+        assert rich_index.info().calibration == noted
+    assert rich_index.search("rest", k=9, recall=0.9) == before
+    assert rich_index.search_many({"q": "rest"}, recall=0.99)["q"] == {hit.id: hit.score for hit in before}
+
+
 # Adding
 
 

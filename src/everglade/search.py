@@ -13,11 +13,15 @@ from numpy.typing import NDArray
 
 from everglade.errors import ConfigError, InputError
 from everglade.explain import Explanation, Match, Row, TermWeight, explain_vectors, match_terms
+from everglade.index.filters import Where
 from everglade.index.intake import DocumentsById, as_document, as_queries, check_ids, check_matrix, check_texts
+from everglade.index.merging import MERGED_DOCUMENTS
+from everglade.index.options import IndexOptions
+from everglade.index.snapshot import Snapshot
 from everglade.index.store import IndexInfo, Store
+from everglade.index.values import Calibration
 from everglade.model_reference import check_model, check_reference, load_model, make_reference, refer_to
 from everglade.progress import Meter
-from everglade.reference import quantise_queries
 from everglade.texts import Document, Query, Run
 from everglade.vectors import SparseMatrix, read_manifest, read_vectors
 
@@ -25,7 +29,7 @@ if TYPE_CHECKING:
     from everglade.encode import Encoder
     from everglade.progress import ProgressCallback
 
-__all__ = ["Explanation", "Hit", "Index", "IndexInfo", "Match", "TermWeight", "explain_vectors"]
+__all__ = ["Calibration", "Explanation", "Hit", "Index", "IndexInfo", "Match", "TermWeight", "explain_vectors"]
 
 FIRST_BATCH = 4096
 """Documents in the first commit of `Index.add`, whatever its batch size, as they decide the impact scale."""
@@ -65,6 +69,10 @@ class Index:
         *,
         model_reference: Mapping[str, Any] | None = None,
         identity: str | None = None,
+        impact_bits: int = 8,
+        rows: bool = True,
+        keep_weights: bool = False,
+        prune: str | None = None,
     ) -> Self:
         """Make an empty index folder and open it.
 
@@ -72,14 +80,20 @@ class Index:
             path: The folder; it must not exist, or be empty.
             model: What will encode documents and queries: a `Splade`, or any `Encoder`.
             n_terms: Size of the vocabulary, where no model says it.
-            impact_scale: What weights are multiplied with to become impacts of 0 to 255; by default the first weights
-                decide.
+            impact_scale: What weights are multiplied with to become impacts; by default the first weights decide.
             model_reference: "name" and "fingerprint" of the model whose vectors will be added, where it is not at hand,
                 and its "settings" where they may be others than its folder's; manifests of vectors folders hold the
                 first two as "model" and these beside it. With "path_from_index", the way from `path` to the model,
                 the model is found there first, so that both can be moved together.
             identity: 32 hex digits that tell this index from others; drawn at random if None. The same additions to
                 two indexes of one identity give the same bytes.
+            impact_bits: 8, or 16 for impacts as fine as float16 weights; one byte more for each posting and row entry.
+            rows: Whether to keep vectors by document too: half of the bytes. Approximate search, explaining and merging
+                are much slower without; pruning and weights impossible.
+            keep_weights: Whether to keep the float16 weight of each entry too, for searches with `float_exact`.
+            prune: Which entries become postings: "document:64" (the 64 heaviest terms of each document),
+                "threshold:0.3" (weights of at least 0.3) or "term:0.7" (the heaviest 70 % of each posting list). The
+                vectors stay whole, and the best documents by the postings are scored by them. None means all.
 
         Raises:
             IndexFolderError: if something stands at `path` already.
@@ -96,7 +110,14 @@ class Index:
             reference = make_reference(
                 given.get("name"), given.get("fingerprint"), given.get("settings"), given.get("path_from_index")
             )
-        store = Store.create(path, n_terms=size, impact_scale=impact_scale, model=reference, identity=identity)
+        store = Store.create(
+            path,
+            n_terms=size,
+            impact_scale=impact_scale,
+            model=reference,
+            identity=identity,
+            options=IndexOptions(impact_bits, rows, keep_weights, prune),
+        )
         return cls(store, model)
 
     @classmethod
@@ -245,26 +266,84 @@ class Index:
         """Delete documents in one commit that is durable when this returns; gives the number that existed."""
         return self._store.delete(ids)
 
-    def search(self, text: str, k: int = 10) -> list[Hit]:
+    def optimise(self, segment_documents: int = MERGED_DOCUMENTS) -> int:
+        """Put the segments together and leave out what was deleted; give the number of segments then.
+
+        A writer merges by itself on the way; this makes as few segments of up to `segment_documents` documents as
+        their order allows, and is durable when it returns. It finds and loses nothing.
+
+        Raises:
+            ConfigError: if `segment_documents` is not at least 1.
+            LockHeld: if another process is writing.
+        """
+        return self._store.optimise(segment_documents)
+
+    def calibrate(
+        self,
+        queries: SparseMatrix | Iterable[Query | tuple[str, str]] | Mapping[str, str] | None = None,
+        threads: int = 1,
+    ) -> Calibration:
+        """Measure how approximate searches reach a recall on this index, and note it in the catalog.
+
+        Where this was not done, or the index has since grown to twice its size, the first search with `recall` measures
+        with queries made from documents, and notes nothing.
+
+        Args:
+            queries: Some hundreds of real queries, as vectors or as `search_many` takes them; None makes them from the
+                heaviest terms of documents.
+            threads: Queries searched at a time; 0 means one for each core.
+
+        Raises:
+            ConfigError: if there are fewer than two queries with terms.
+            LockHeld: if another process is writing.
+        """
+        if queries is not None and not isinstance(queries, SparseMatrix):
+            queries = self._encode_queries([query.text for query in as_queries(queries)])
+        return self._store.calibrate(queries, threads)
+
+    def search(
+        self,
+        text: str,
+        k: int = 10,
+        *,
+        where: Where | None = None,
+        recall: float | None = None,
+        float_exact: bool = False,
+    ) -> list[Hit]:
         """Find the k documents that fit `text` best, the best first; equal scores are ordered by id.
 
         A text without terms, such as the empty one, finds nothing.
+
+        Args:
+            text: What to search for.
+            k: Hits to give.
+            where: Only documents whose metadata fulfil this: `year >= 2019 and lang in ("en", "de")`, or a mapping from
+                names of fields to the value, or the list of values, that they must have. See docs/guide/index.md.
+            recall: The share of the exact hits that will do, above 0 and up to 1; None means all.
+            float_exact: Score by float16 weights rather than impacts, which the index must keep.
+
+        Raises:
+            ConfigError: if a setting is out of range, or the filter cannot be understood.
         """
         queries = self._encode_queries([text])
-        snapshot = self._store.snapshot
-        found = snapshot.search(queries, k)
-        query = _stored_query(queries)
+        snapshot, shown = self._store.view(where)
+        found = self._store.search_in(snapshot, shown, queries, k, recall=recall, float_exact=float_exact)
+        query = queries.canonical().row(0) if float_exact else _stored_query(snapshot, queries)
         hits = []
-        for id, score in zip(found.ids[0].tolist(), (found.integer_scores[0] / found.scales[0]).tolist(), strict=True):
-            vector = None if id is None else snapshot.vector(id)
-            if vector is None:
-                break
-            document = (vector.terms, vector.impacts / (snapshot.meta.impact_scale or 1.0))
+        for id, score in found.hits(0).items():
+            document = snapshot.weights(id, query[0]) if float_exact else snapshot.rounded_weights(id)
             hits.append(Hit(id, score, match_terms(query, document, self._term_names())))
         return hits
 
     def search_many(
-        self, queries: Iterable[Query | tuple[str, str]] | Mapping[str, str], k: int = 1000, threads: int = 1
+        self,
+        queries: Iterable[Query | tuple[str, str]] | Mapping[str, str],
+        k: int = 1000,
+        threads: int = 1,
+        *,
+        where: Where | None = None,
+        recall: float | None = None,
+        float_exact: bool = False,
     ) -> Run:
         """Search many queries in one committed state; gives {query id: {document id: score}}, the best hit first.
 
@@ -272,34 +351,46 @@ class Index:
             queries: Queries, (id, text) pairs, or a mapping from id to text.
             k: Hits for each query. A query without hits gets an empty dictionary.
             threads: Queries searched at a time; 0 means one for each core.
+            where: Only documents whose metadata fulfil this, see `search`.
+            recall: The share of the exact hits that will do, above 0 and up to 1; None means all.
+            float_exact: Score by float16 weights rather than impacts, which the index must keep.
 
         Raises:
             InputError: if two queries have the same id, or one cannot be used.
+            ConfigError: if a setting is out of range, or the filter cannot be understood.
         """
         pairs = as_queries(queries)
-        snapshot = self._store.snapshot
+        snapshot, shown = self._store.view(where)
         step = max(1, min(QUERIES_AT_A_TIME, HITS_AT_A_TIME // max(k, 1)))
         run: Run = {}
         for start in range(0, len(pairs), step):
             part = pairs[start : start + step]
-            found = snapshot.search(self._encode_queries([query.text for query in part]), k, threads)
-            scores = found.integer_scores / found.scales[:, None]
-            for row, query in enumerate(part):
-                depth = np.count_nonzero(found.integer_scores[row])
-                run[query.id] = dict(zip(found.ids[row, :depth].tolist(), scores[row, :depth].tolist(), strict=True))
+            vectors = self._encode_queries([query.text for query in part])
+            found = self._store.search_in(snapshot, shown, vectors, k, threads, recall=recall, float_exact=float_exact)
+            run.update((query.id, found.hits(row)) for row, query in enumerate(part))
         return run
 
     def search_vectors(
-        self, matrix: SparseMatrix, k: int, recall: float | None = None, threads: int = 1
+        self,
+        matrix: SparseMatrix,
+        k: int,
+        recall: float | None = None,
+        threads: int = 1,
+        *,
+        where: Where | None = None,
+        float_exact: bool = False,
     ) -> tuple[NDArray[np.object_], NDArray[np.float32]]:
         """Find for each query, row of `matrix`, the k documents with the greatest scores.
 
         Args:
             matrix: The queries.
             k: Hits for each query.
-            recall: The share of the exact hits that will do, above 0 and up to 1; None means all. For now the exact
-                search, which satisfies every value, answers all of them.
+            recall: The share of the exact hits that will do on average, above 0 and up to 1; None means all. What is
+                done for it was measured on this index, see `calibrate`. Small indexes, and searches for more than 100
+                hits, are always exact.
             threads: Queries searched at a time; 0 means one for each core.
+            where: Only documents whose metadata fulfil this, see `search`.
+            float_exact: Score by float16 weights rather than impacts, which the index must keep.
 
         Returns:
             Ids, object (n_queries, k), and scores, float32 (n_queries, k), the best first; equal scores are ordered by
@@ -307,11 +398,11 @@ class Index:
 
         Raises:
             InputError: if the queries do not fit the index.
-            ConfigError: if k, recall or threads is out of range.
+            ConfigError: if a setting is out of range, or the filter cannot be understood.
         """
-        if recall is not None and not 0 < recall <= 1:
-            raise ConfigError(f"recall is {recall}: it must be above 0 and at most 1, or None for the exact search.")
-        found = self._store.search(check_matrix(matrix), k, threads)
+        found = self._store.search(
+            check_matrix(matrix), k, threads, where=where, recall=recall, float_exact=float_exact
+        )
         return found.ids, found.scores
 
     def explain(self, text: str, id: str) -> Explanation:
@@ -322,11 +413,9 @@ class Index:
         """
         queries = self._encode_queries([text])
         snapshot = self._store.snapshot
-        vector = snapshot.vector(id)
-        if vector is None:
+        if snapshot.place(id) is None:
             raise InputError(f"there is no document {id!r} in {self.path}.")
-        document = (vector.terms, vector.impacts / (snapshot.meta.impact_scale or 1.0))
-        return explain_vectors(_stored_query(queries), document, self._term_names())
+        return explain_vectors(_stored_query(snapshot, queries), snapshot.rounded_weights(id), self._term_names())
 
     def info(self) -> IndexInfo:
         """Say what the index holds."""
@@ -367,7 +456,7 @@ class Index:
         return self._names
 
 
-def _stored_query(queries: SparseMatrix) -> Row:
+def _stored_query(snapshot: Snapshot, queries: SparseMatrix) -> Row:
     """Give the one query as it is searched: rounded, and without the terms that came to nothing."""
-    impacts, scales = quantise_queries(queries.canonical())
+    impacts, scales = snapshot.quantise(queries)
     return impacts.terms, impacts.impacts / scales[0]

@@ -1,5 +1,9 @@
 """What the tests of the index share: small vectors, and the reference's answer over a dictionary of them."""
 
+import shutil
+import tempfile
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -70,3 +74,11 @@ def small_vectors():
     helpers.Model, helpers.hits_of, helpers.matrix_of = Model, hits_of, matrix_of
     helpers.every_term, helpers.require_equal, helpers.N_TERMS = every_term, require_equal, N_TERMS
     return helpers
+
+
+@pytest.fixture
+def memory_folder():
+    """A folder in memory where there is one: durability is not what these tests are about."""
+    path = Path(tempfile.mkdtemp(dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
+    yield path
+    shutil.rmtree(path)

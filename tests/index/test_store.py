@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from everglade.errors import ConfigError, CorruptIndex, FormatTooNew, IndexFolderError, InputError, LockHeld
-from everglade.index import segments
+from everglade.index import segments, snapshot
 from everglade.index.store import Store, is_index
 from everglade.texts import Document
 from everglade.vectors import SparseMatrix
@@ -412,7 +412,7 @@ def test_a_failed_write_leaves_the_index_usable(store, monkeypatch):
     def no_space(*_):
         raise OSError(28, "No space left on device", "000002.segment")
 
-    real = segments._write_segment
+    real = segments.write_segment
     calls = []
 
     def second_fails(*arguments):
@@ -420,14 +420,14 @@ def test_a_failed_write_leaves_the_index_usable(store, monkeypatch):
         return real(*arguments) if len(calls) == 1 else no_space()
 
     monkeypatch.setattr(segments, "SEGMENT_DOCUMENTS", 1)
-    monkeypatch.setattr(segments, "_write_segment", second_fails)
+    monkeypatch.setattr(segments, "write_segment", second_fails)
     with pytest.raises(OSError, match="No space"):
         store.add(None, ["a", "c"], vectors({9: 1.0}, {9: 1.0}))
     assert [path.name for path in store.path.glob("*.segment*")] == ["000001.segment"]
     assert store.search(vectors({9: 1.0}), 5).ids[0, 0] is None
     with Store.open(store.path) as other:
         other.delete(["nobody"])  # the failed writer has let go of the lock
-    monkeypatch.setattr(segments, "_write_segment", real)
+    monkeypatch.setattr(segments, "write_segment", real)
     store.add(None, ["a", "c"], vectors({9: 1.0}, {9: 1.0}))
     assert store.search(vectors({9: 1.0}), 2).ids.tolist() == [["a", "c"]]
 
@@ -451,7 +451,7 @@ def test_a_reader_sees_a_commit_when_it_refreshes(store):
 
 
 def test_a_segment_dropped_while_it_is_opened_is_no_damage(store, monkeypatch):
-    real = segments._open_file
+    real = snapshot.open_file
     dropped = []
 
     def drop_first(path, *arguments, **settings):
@@ -461,7 +461,7 @@ def test_a_segment_dropped_while_it_is_opened_is_no_damage(store, monkeypatch):
             assert not path.exists()
         return real(path, *arguments, **settings)
 
-    monkeypatch.setattr(segments, "_open_file", drop_first)
+    monkeypatch.setattr(snapshot, "open_file", drop_first)
     with Store.open(store.path) as reader:
         assert dropped
         assert reader.search(vectors({6: 1.0}), 3).ids.tolist() == [["a", "b", None]]

@@ -128,6 +128,11 @@ class StoreMachine(RuleBasedStateMachine):
         for id in gone:
             self.texts.pop(id, None)
 
+    @rule(most=st.integers(1, 9))
+    def optimise(self, most):
+        assert self.store.optimise(most) == len(self.store.snapshot.segments)
+        assert all(segment.row.deleted == 0 for segment in self.store.snapshot.segments)
+
     @rule()
     def reopen(self):
         self.store.close()
@@ -143,6 +148,7 @@ class StoreMachine(RuleBasedStateMachine):
     @rule()
     def refresh(self):
         self.reader.refresh()
+        self.require_filtered(self.reader)
         self.helpers.require_equal(self.reader, self.model)
 
     @invariant()
@@ -151,6 +157,14 @@ class StoreMachine(RuleBasedStateMachine):
             self.helpers.require_equal(self.store, self.model)
             assert all(self.store.vector(id) is None for id in IDS if id not in self.model.rows)
             assert {id: self.store.document(id) for id in IDS} == {id: self.texts.get(id) for id in IDS}
+            self.require_filtered(self.store)
+
+    def require_filtered(self, store):
+        snapshot, shown = store.view({"n": [0, 2]})
+        found = [segment.ids(here) for segment, here in zip(snapshot.segments, snapshot.locals_of(shown), strict=True)]
+        matching = {id for id, text in self.texts.items() if text.metadata and text.metadata["n"] in (0, 2)}
+        assert {id for ids in found for id in ids} == matching
+        assert shown.documents == len(matching)
 
     def teardown(self):
         if hasattr(self, "store"):
@@ -159,6 +173,10 @@ class StoreMachine(RuleBasedStateMachine):
             shutil.rmtree(self.folder)
 
 
-def test_a_store_behaves_like_a_dictionary(small_vectors):
+def test_a_store_behaves_like_a_dictionary(small_vectors, monkeypatch):
+    """Merges are on their way at nearly every step, and take effect some commits later."""
+    for name, value in {"TIER": 2, "FIRST_TIER_DOCUMENTS": 2, "MERGED_DOCUMENTS": 9}.items():
+        monkeypatch.setattr(f"everglade.index.merging.{name}", value)
+    monkeypatch.setattr("everglade.index.background.DOCUMENTS_FOR_A_COMMIT", 3)
     StoreMachine.helpers = small_vectors
     run_state_machine_as_test(StoreMachine, settings=settings(quick, max_examples=40, stateful_step_count=12))

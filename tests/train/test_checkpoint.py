@@ -91,7 +91,7 @@ def test_a_missing_list_of_sums_and_a_foreign_format_are_refused(tmp_path):
     with pytest.raises(CheckpointError, match="damaged"):
         checkpoint.read_state(path)
     newer = checkpoint.save_checkpoint(tmp_path, 2, *trained(), {}, {"version": 99})
-    with pytest.raises(CheckpointError, match="not a checkpoint of version 3.* Train into a new folder"):
+    with pytest.raises(CheckpointError, match="not a checkpoint of version 4.* Train into a new folder"):
         checkpoint.read_state(newer)
 
 

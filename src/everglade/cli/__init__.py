@@ -16,6 +16,7 @@ from typing import Any
 import typer
 
 from everglade.cli import (
+    check,
     demo,
     doctor,
     encode,
@@ -100,6 +101,7 @@ for _command in (
     evaluate.evaluate,
     explain.explain,
     info.info,
+    check.check,
     doctor.doctor,
     run.run,
     demo.demo,

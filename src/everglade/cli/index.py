@@ -47,6 +47,25 @@ def index(
     passage_overlap: PassageOverlap = None,
     delete: Annotated[list[str] | None, typer.Option(help="Document id to delete; may be repeated.")] = None,
     delete_from: Annotated[Path | None, typer.Option(help="File of document ids to delete, one a line.")] = None,
+    impact_bits: Annotated[int | None, typer.Option(help="A new index: 8, or 16 for finer impacts.")] = None,
+    rows: Annotated[bool, typer.Option("--rows/--no-rows", help="A new index: keep vectors by document.")] = True,
+    keep_weights: Annotated[
+        bool, typer.Option("--keep-weights", help="A new index: keep float16 weights, for --float-exact searches.")
+    ] = False,
+    prune: Annotated[
+        str | None, typer.Option(help="A new index: postings to keep: document:N, threshold:W or term:SHARE.")
+    ] = None,
+    optimise: Annotated[
+        bool, typer.Option("--optimise", help="Put the segments together and leave out what was deleted.")
+    ] = False,
+    segment_documents: Annotated[
+        int | None, typer.Option(min=1, help="Most documents of a segment that --optimise makes.")
+    ] = None,
+    calibrate: Annotated[
+        bool, typer.Option("--calibrate", help="Measure how searches with --recall reach it, and note that.")
+    ] = False,
+    queries: Annotated[str | None, typer.Option(help="Queries to calibrate with, a collection or file.")] = None,
+    split: Annotated[str | None, typer.Option(help="Only the queries judged in this split.")] = None,
     threads: Threads = 0,
     on_error: OnErrorOption = OnError.stop,
     rejects: RejectsFile = Path("rejects.jsonl"),
@@ -65,13 +84,19 @@ def index(
     Example: everglade index books -o glade.idx --model MODEL --passages 8 --passage-overlap 32
 
     Example: everglade index -o glade.idx --delete d17 --delete d18
+
+    Example: everglade index vectors -o glade.idx --impact-bits 16 --keep-weights
+
+    Example: everglade index -o glade.idx --optimise --calibrate --queries scifact --split train
     """
     from everglade.index.store import is_index
     from everglade.texts import open_collection
 
     gone = [*(delete or []), *_read_ids(delete_from)]
-    if source is None and not gone:
-        raise ConfigError("give a vectors folder or a collection to index, or ids to --delete.")
+    if source is None and not gone and not optimise and not calibrate:
+        raise ConfigError("give a vectors folder or a collection to index, ids to --delete, --optimise or --calibrate.")
+    _check_upkeep(optimise, segment_documents, calibrate, queries, split)
+    options = _options(out, source, impact_bits=impact_bits, rows=rows, keep_weights=keep_weights, prune=prune)
     settings = pick_given(
         query_prefix=query_prefix,
         document_prefix=document_prefix,
@@ -84,20 +109,31 @@ def index(
     result: dict[str, Any] = {"index": str(out)}
     if source is not None and _is_vectors(Path(source)):
         texts = open_collection(documents, rejects=rejected).documents() if documents else None
-        with _open_for_vectors(out, Path(source)) as opened, show_progress("indexing", quiet=quiet) as progress:
+        with (
+            _open_for_vectors(out, Path(source), options) as opened,
+            show_progress("indexing", quiet=quiet) as progress,
+        ):
             result["added"] = opened.add_folder(Path(source), texts, progress=progress)
     elif source is not None:
         if model is None and not is_index(out):
             raise ConfigError("a collection of texts needs --model to encode it. Example: --model path-or-hub-id.")
         collection = open_collection(source, rejects=rejected)
         total = sum(1 for _ in collection.documents())
-        with _open_for_texts(out, model, settings) as opened, show_progress("indexing", quiet=quiet) as progress:
+        with (
+            _open_for_texts(out, model, settings, options) as opened,
+            show_progress("indexing", quiet=quiet) as progress,
+        ):
             result["added"] = opened.add(collection.documents(), skip_unchanged=True, total=total, progress=progress)
-    if gone:
+    if gone or optimise or calibrate:
         from everglade.search import Index
 
-        with Index.open(out) as opened:
-            result["deleted"] = opened.delete(gone)
+        with Index.open(out, model=model) as opened:
+            if gone:
+                result["deleted"] = opened.delete(gone)
+            if optimise:
+                result["segments"] = opened.optimise(**pick_given(segment_documents=segment_documents))
+            if calibrate:
+                _calibrate(opened, queries, split, threads, result)
     if rejected is not None:
         result["rejected lines"] = rejected.count
     print_json(result) if as_json else print_fields(result)
@@ -116,11 +152,44 @@ def _check_settings(settings: Mapping[str, Any], source: str | None, model: str 
         raise ConfigError(f"{given}: settings of a model need --model, which reads the texts.")
 
 
+def _check_upkeep(
+    optimise: bool, segment_documents: int | None, calibrate: bool, queries: str | None, split: str | None
+) -> None:
+    """Refuse settings of something that was not asked for."""
+    if segment_documents is not None and not optimise:
+        raise ConfigError("--segment-documents is a setting of --optimise. Give both.")
+    if queries is not None and not calibrate:
+        raise ConfigError("--queries are what --calibrate measures with. Give both.")
+    if split is not None and queries is None:
+        raise ConfigError("--split says which of the --queries to take. Give both.")
+
+
+def _options(out: Path, source: str | None, **given: Any) -> dict[str, Any]:  # noqa: ANN401 - of several types
+    """Give the options of a new index that differ from the usual, and refuse them for one that is there."""
+    from everglade.index.store import is_index
+
+    usual = {"impact_bits": None, "rows": True, "keep_weights": False, "prune": None}
+    options = {name: value for name, value in given.items() if value != usual[name]}
+    if options and (source is None or is_index(out)):
+        names = name_options("no_rows" if name == "rows" else name for name in options)
+        why = "is there already" if is_index(out) else "is not being made"
+        raise ConfigError(f"{names}: chosen when an index is made, and {out} {why}. Make another index with them.")
+    return options
+
+
+def _calibrate(opened: Index, queries: str | None, split: str | None, threads: int, result: dict[str, Any]) -> None:
+    from everglade.cli.sources import open_queries
+
+    given = None if queries is None else open_queries(queries, split)
+    for row in opened.calibrate(given, threads).rows:
+        result[f"recall {row.recall} of {row.k}"] = row.measured
+
+
 def _is_vectors(path: Path) -> bool:
     return (path / "manifest.json").exists() or any(path.glob("*-of-*/manifest.json"))
 
 
-def _open_for_vectors(out: Path, source: Path) -> Index:
+def _open_for_vectors(out: Path, source: Path, options: dict[str, Any]) -> Index:
     from everglade.index.store import is_index
     from everglade.search import Index
     from everglade.vectors import read_manifest
@@ -129,10 +198,10 @@ def _open_for_vectors(out: Path, source: Path) -> Index:
         return Index.open(out)
     description = read_manifest(source)["description"]
     known = {**(description.get("model") or {}), "settings": description.get("settings")}
-    return Index.create(out, n_terms=description["n_terms"], model_reference=known)
+    return Index.create(out, n_terms=description["n_terms"], model_reference=known, **options)
 
 
-def _open_for_texts(out: Path, model: str | None, settings: Mapping[str, Any]) -> Index:
+def _open_for_texts(out: Path, model: str | None, settings: Mapping[str, Any], options: dict[str, Any]) -> Index:
     from everglade.index.store import is_index
     from everglade.search import Index
 
@@ -143,7 +212,7 @@ def _open_for_texts(out: Path, model: str | None, settings: Mapping[str, Any]) -
         from everglade.model.splade import Splade
 
         encoder = Splade.load(model, **settings)
-    return Index.open(out, model=encoder) if is_index(out) else Index.create(out, encoder)
+    return Index.open(out, model=encoder) if is_index(out) else Index.create(out, encoder, **options)
 
 
 def _read_ids(path: Path | None) -> list[str]:

@@ -24,7 +24,20 @@ def info(
     Example: everglade info glade.idx
     """
     found = describe(path)
-    print_json(found) if as_json else print_fields(found)
+    print_json(found) if as_json else print_fields(_flatten(found))
+
+
+def _flatten(found: dict[str, Any]) -> dict[str, Any]:
+    """Give an index's options and calibration a line for each of their values."""
+    if found["kind"] != "index":
+        return found
+    calibration = found.pop("calibration")
+    found.update(found.pop("options"))
+    found["calibration"] = "none" if calibration is None else f"{calibration['queries']:,} queries"
+    for k, recall, mass, _, measured in () if calibration is None else calibration["rows"]:
+        scanned = "exact" if mass is None else f"mass {mass}"
+        found[f"recall {recall} of {k}"] = f"{measured:.4f} measured, {scanned}"
+    return found
 
 
 def describe(path: Path) -> dict[str, Any]:

@@ -29,6 +29,15 @@ def search(
     split: Annotated[str | None, typer.Option(help="Only the queries judged in this split.")] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="TREC run file to write.")] = None,
     model: Annotated[str | None, typer.Option(help="Model folder, where it is not where the index says.")] = None,
+    where: Annotated[
+        str | None, typer.Option(help="Only documents whose metadata fulfil this: 'year >= 2019 and lang = \"en\"'.")
+    ] = None,
+    recall: Annotated[
+        float | None, typer.Option(help="Share of the exact hits that will do, such as 0.95; all if not given.")
+    ] = None,
+    float_exact: Annotated[
+        bool, typer.Option("--float-exact", help="Score by float16 weights, which the index must keep.")
+    ] = False,
     why: Annotated[bool, typer.Option("--why", help="Show the terms that made each score.")] = False,
     threads: Threads = 0,
     quiet: Quiet = False,
@@ -38,6 +47,8 @@ def search(
 
     Example: everglade search glade.idx "what helps a headache" --why
 
+    Example: everglade search glade.idx "what helps a headache" --where 'year >= 2019 and lang in ("en", "de")'
+
     Example: everglade search glade.idx --queries scifact --split test -o run.trec
     """
     from everglade.search import Index
@@ -45,11 +56,13 @@ def search(
     if (text is None) == (queries is None):
         raise ConfigError("give either a text to search for, or --queries with a collection or file.")
     limit_threads(threads)
+    settings: dict[str, Any] = {"where": where, "recall": recall, "float_exact": float_exact}
     with Index.open(index, model=model) as opened:
         if text is not None:
-            _print_hits(opened, opened.search(text, k or 10), why=why, as_json=as_json)
+            _print_hits(opened, opened.search(text, k or 10, **settings), why=why, as_json=as_json)
         else:
-            _write_run(opened, str(queries), split, out, k or 1000, threads=threads, as_json=as_json)
+            settings.update(k=k or 1000, threads=threads)
+            _write_run(opened, str(queries), split, out, settings, as_json=as_json)
 
 
 def _print_hits(index: Index, hits: list[Hit], *, why: bool, as_json: bool) -> None:
@@ -82,13 +95,13 @@ def _as_json(index: Index, hit: Hit) -> dict[str, Any]:
 
 
 def _write_run(
-    index: Index, source: str, split: str | None, out: Path | None, k: int, *, threads: int, as_json: bool
+    index: Index, source: str, split: str | None, out: Path | None, settings: dict[str, Any], *, as_json: bool
 ) -> None:
     from everglade.texts import write_run
 
     if out is None:
         raise ConfigError("--queries needs --out, the run file to write. Example: --out run.trec.")
-    run = index.search_many(open_queries(source, split), k=k, threads=threads)
+    run = index.search_many(open_queries(source, split), **settings)
     write_run(run, out)
     result = {"run": str(out), "queries": len(run), "hits": sum(map(len, run.values()))}
     print_json(result) if as_json else print_fields(result)

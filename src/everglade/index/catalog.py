@@ -13,32 +13,33 @@ import errno
 import fcntl
 import json
 import os
-import re
 import sqlite3
 import threading
 import weakref
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from everglade import durable
 from everglade.errors import CorruptIndex, FormatTooNew, IndexFolderError, LockHeld
+from everglade.index.filters import Filter
+from everglade.index.values import ADVICE, Change, DocumentRow, Merge, Meta, SegmentRow, State
 from everglade.texts import Document
 
-__all__ = ["FILE_NAME", "Catalog", "CatalogWriter", "Change", "DocumentRow", "Meta", "SegmentRow", "State"]
+__all__ = ["FILE_NAME", "Catalog", "CatalogWriter", "Change", "DocumentRow", "Merge", "Meta", "SegmentRow", "State"]
 
 FILE_NAME = "catalog.sqlite"
 LOCK_NAME = "write.lock"
 APPLICATION_ID = 0x45564744  # "EVGD"
 VERSION = 1
-TIE_RULE = "higher score first; equal scores by document id, ascending by UTF-8 bytes"
 WAIT_FOR_SQLITE_S = 60.0
+CACHE_KIB = 65_536  # a merge goes through all its documents in the order of their ids
 
 _SCHEMA = f"""
 PRAGMA synchronous = OFF;
@@ -63,84 +64,13 @@ CREATE TABLE documents (
     text TEXT NOT NULL,
     metadata TEXT                    -- a JSON object, or null
 );
+CREATE INDEX documents_by_segment ON documents (segment);
 CREATE TABLE deletions (
     segment INTEGER NOT NULL REFERENCES segments (number),
     local INTEGER NOT NULL,
     PRIMARY KEY (segment, local)
 ) WITHOUT ROWID;
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Meta:
-    """What an index says of itself. `impact_scale` is None until the first commit that holds a weight."""
-
-    uuid: str
-    n_terms: int
-    impact_scale: float | None = None
-    model: dict[str, Any] | None = None
-    tie_rule: str = TIE_RULE
-    generation: int = 0
-    next_segment: int = 1
-    clipped_weights: int = 0
-    dropped_weights: int = 0
-    replaced_in_batch: int = 0
-
-    def _has_the_right_types(self) -> bool:
-        counts = [getattr(self, name) for name in _COUNTS]
-        scale = self.impact_scale
-        return (
-            isinstance(self.uuid, str)
-            and re.fullmatch("[0-9a-f]{32}", self.uuid) is not None
-            and all(type(count) is int and count >= 0 for count in counts)
-            and (scale is None or (isinstance(scale, int | float) and 0 < scale < float("inf")))
-            and (self.model is None or isinstance(self.model, dict))
-        )
-
-
-_COUNTS = ("n_terms", "generation", "next_segment", "clipped_weights", "dropped_weights", "replaced_in_batch")
-
-
-class SegmentRow(NamedTuple):
-    """One segment file as the catalog knows it; `deleted` counts its hidden documents."""
-
-    number: int
-    name: str
-    documents: int
-    postings: int
-    size_bytes: int
-    crc32c: int
-    deleted: int = 0
-
-
-class DocumentRow(NamedTuple):
-    """One document and the place of its vector; `metadata` is JSON text."""
-
-    id: str
-    segment: int
-    local: int
-    title: str
-    text: str
-    metadata: str | None
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class State:
-    """One committed state. `hidden` holds the hidden locals, for each segment whose count the caller did not know."""
-
-    meta: Meta
-    segments: tuple[SegmentRow, ...]
-    hidden: dict[int, NDArray[np.int64]]
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class Change:
-    """One commit: documents named in `gone` are hidden first, then `segments` and `documents` are added."""
-
-    meta: Meta
-    gone: Sequence[str]
-    segments: Sequence[SegmentRow] = ()
-    documents: Sequence[DocumentRow] = field(default_factory=list)
 
 
 class Catalog:
@@ -170,19 +100,29 @@ class Catalog:
             finally:
                 connection.close()
 
-    def generation(self) -> int:
-        """Count the commits so far."""
+    def version(self) -> tuple[int, int]:
+        """Tell which state is committed now, as `Meta.version` does."""
         with self._lock, _clear_errors(self.path):
-            return _read_meta(self._connection, self.path).generation
+            return _read_meta(self._connection, self.path).version
 
-    def read(self, known: Mapping[int, int]) -> State:
-        """Read one committed state; `known` maps segment numbers to the count of hidden documents already at hand."""
+    def read(self, known: Mapping[int, int], asked: Filter | None = None, answered: Container[int] = ()) -> State:
+        """Read one committed state.
+
+        Args:
+            known: The count of hidden documents already at hand, by the number of the segment.
+            asked: A filter to evaluate in the same state.
+            answered: Numbers of segments whose answer to it is at hand already.
+        """
         with self._lock, _clear_errors(self.path), _transaction(self._connection, "BEGIN"):
             meta = _read_meta(self._connection, self.path)
             segments = tuple(_segment_rows(self._connection, self.path))
             fresh = [row for row in segments if row.deleted and known.get(row.number) != row.deleted]
             hidden = {row.number: _hidden_locals(self._connection, self.path, row) for row in fresh}
-        return State(meta, segments, hidden)
+            matching = {}
+            if asked is not None:
+                open_ones = [row for row in segments if row.number not in answered]
+                matching = {row.number: _matching_locals(self._connection, self.path, asked, row) for row in open_ones}
+        return State(meta, segments, hidden, matching)
 
     def document(self, id: str) -> Document | None:
         """Give the document called `id` as last committed."""
@@ -216,6 +156,7 @@ class CatalogWriter:
         try:
             # Pages stay in memory until the commit, so that readers are shut out only while it is written.
             self._connection = _connect(self.path, "PRAGMA cache_spill = OFF")
+            self._connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
         except BaseException:
             self._unlock()
             raise
@@ -229,10 +170,31 @@ class CatalogWriter:
             self._connection.executemany("INSERT INTO documents VALUES (?, ?, ?, ?, ?, ?)", change.documents)
             _drop_empty_segments(self._connection)
             _write_meta(self._connection, replace(change.meta, generation=change.meta.generation + 1))
+        self._sync()
+        return hidden
+
+    def commit_merge(self, meta: Meta, merge: Merge) -> None:
+        """Put the merged segment in the place of those it was made from, durably, whole or not at all.
+
+        Documents that have been deleted or replaced since they were read for the merge are hidden in it.
+        """
+        next_segment = max(meta.next_segment, merge.segment.number + 1)
+        with _clear_errors(self.path), _transaction(self._connection, "BEGIN IMMEDIATE"):
+            _take_the_place(self._connection, self.path, merge)
+            _drop_empty_segments(self._connection)
+            _write_meta(self._connection, replace(meta, next_segment=next_segment, revision=meta.revision + 1))
+        self._sync()
+
+    def commit_meta(self, meta: Meta) -> None:
+        """Note something about the index that changes no document."""
+        with _clear_errors(self.path), _transaction(self._connection, "BEGIN IMMEDIATE"):
+            _write_meta(self._connection, replace(meta, revision=meta.revision + 1))
+        self._sync()
+
+    def _sync(self) -> None:
         # The commit ends with the removal of SQLite's journal. Until that is on disk, a power cut would bring it back
         # and undo what we acknowledged; SQLite syncs the folder then only in its mode EXTRA, and ignores failures.
         durable.sync_folder(self.path.parent)
-        return hidden
 
     def close(self) -> None:
         """Let another writer in."""
@@ -270,7 +232,7 @@ def lock_folder(folder: Path) -> int:
 
 def _connect(path: Path, pragma: str) -> sqlite3.Connection:
     if not path.is_file():
-        raise CorruptIndex(path, None, "the catalog is missing. Restore it from a backup, or build the index again.")
+        raise CorruptIndex(path, None, f"the catalog is missing. {ADVICE}")
     with _clear_errors(path):
         # Readers ask for write access too, where they have it: after a crash, whoever comes first rolls back.
         connection = sqlite3.connect(
@@ -322,6 +284,9 @@ def _clear_errors(path: Path) -> Iterator[None]:
         raise
     except sqlite3.DatabaseError as error:
         raise _as_clear_error(error, path) from error
+    except UnicodeDecodeError as error:
+        # SQLite's message quotes the damaged bytes, and Python cannot read it.
+        raise CorruptIndex(path, None, f"SQLite finds it damaged: {error}. {ADVICE}") from error
 
 
 def _as_clear_error(error: sqlite3.DatabaseError, path: Path) -> Exception:
@@ -337,19 +302,15 @@ def _as_clear_error(error: sqlite3.DatabaseError, path: Path) -> Exception:
         return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
     if code == sqlite3.SQLITE_IOERR:
         return OSError(errno.EIO, f"{os.strerror(errno.EIO)} ({error})", str(path))
-    return CorruptIndex(path, None, f"SQLite says: {error}. Restore it from a backup, or build the index again.")
+    return CorruptIndex(path, None, f"SQLite says: {error}. {ADVICE}")
 
 
 def _read_meta(connection: sqlite3.Connection, path: Path) -> Meta:
     rows = connection.execute("SELECT key, value FROM meta").fetchall()
-    known = {column.name for column in fields(Meta)}
     try:
-        meta = Meta(**{key: json.loads(value) for key, value in rows if key in known})
+        return Meta.from_json({key: json.loads(value) for key, value in rows})
     except (TypeError, ValueError) as error:
         raise CorruptIndex(path, None, f"its table meta cannot be understood: {error}") from error
-    if not meta._has_the_right_types():
-        raise CorruptIndex(path, None, f"its table meta holds values that cannot be: {meta}")
-    return meta
 
 
 def _write_meta(connection: sqlite3.Connection, meta: Meta) -> None:
@@ -375,6 +336,42 @@ def _hidden_locals(connection: sqlite3.Connection, path: Path, row: SegmentRow) 
     if len(found) != row.deleted or not all(type(local) is int and 0 <= local < row.documents for local in found):
         raise CorruptIndex(path, None, f"its table deletions does not fit segment {row.number}.")
     return np.array(found, dtype=np.int64)
+
+
+def _matching_locals(connection: sqlite3.Connection, path: Path, asked: Filter, row: SegmentRow) -> NDArray[np.int64]:
+    query = f"SELECT local FROM documents WHERE segment = ? AND ({asked.sql})"
+    found = [local for (local,) in connection.execute(query, (row.number, *asked.parameters)).fetchall()]
+    if not all(type(local) is int and 0 <= local < row.documents for local in found):
+        raise CorruptIndex(path, None, f"its table documents does not fit segment {row.number}.")
+    return np.array(found, dtype=np.int64)
+
+
+def _take_the_place(connection: sqlite3.Connection, path: Path, merge: Merge) -> None:
+    number = merge.segment.number
+    hidden = np.zeros(len(merge.ids), dtype=bool)
+    for row in _segment_rows(connection, path):
+        if row.number in merge.places:
+            hidden[_moved(merge.places[row.number], _hidden_locals(connection, path, row))] = True
+    standing = {row.number for row in _segment_rows(connection, path)}
+    for gone in merge.places.keys() - standing:  # all its documents were hidden, and it went with them
+        hidden[_moved(merge.places[gone], slice(None))] = True
+    segment = merge.segment._replace(deleted=int(hidden.sum()))
+    connection.execute("INSERT INTO segments VALUES (?, ?, ?, ?, ?, ?, ?)", segment)
+    deletions = [(number, local) for local in np.flatnonzero(hidden).tolist()]
+    connection.executemany("INSERT INTO deletions VALUES (?, ?)", deletions)
+    moved = [(number, local, merge.ids[local]) for local in np.flatnonzero(~hidden).tolist()]
+    before = connection.total_changes
+    connection.executemany("UPDATE documents SET segment = ?, local = ? WHERE id = ?", moved)
+    if connection.total_changes - before != len(moved):
+        raise CorruptIndex(path, None, f"its table documents lacks documents of the segments {sorted(merge.places)}.")
+    old = [(gone,) for gone in merge.places]
+    connection.executemany("DELETE FROM deletions WHERE segment = ?", old)
+    connection.executemany("DELETE FROM segments WHERE number = ?", old)
+
+
+def _moved(places: NDArray[np.int64], locals_: NDArray[np.int64] | slice) -> NDArray[np.int64]:
+    moved = places[locals_]
+    return moved[moved >= 0]
 
 
 def _hide(connection: sqlite3.Connection, ids: Sequence[str]) -> int:

@@ -1,69 +1,50 @@
-"""Segment files: written from vectors, opened and checked against the catalog, searched together as a snapshot."""
+"""Segment files: vectors rounded to impacts and written; files opened and checked against the catalog."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from everglade import _engine
-from everglade.errors import ConfigError, CorruptIndex, FormatTooNew, InputError
-from everglade.index.catalog import Meta, SegmentRow, State
-from everglade.reference import MAX_IMPACT, Impacts, quantise_documents, quantise_queries
+from everglade.errors import CorruptIndex, FormatTooNew, InputError
+from everglade.index.pruning import keep_postings
+from everglade.index.values import ADVICE, Meta, SegmentRow
+from everglade.reference import MAX_IMPACT, Impacts, quantise_documents
 from everglade.vectors import SparseMatrix
 
 __all__ = [
     "Batch",
-    "Found",
     "OpenSegment",
-    "Snapshot",
     "Vector",
+    "as_bits",
     "choose_scale",
+    "clear_errors",
     "collect_files",
+    "from_bits",
     "make_batch",
-    "open_snapshot",
+    "open_file",
+    "segment_name",
+    "write_segment",
     "write_segments",
 ]
 
 SUFFIX = ".segment"
 SEGMENT_DOCUMENTS = 262_144
 ENOUGH_TO_TRUST = 1000
-_ADVICE = "Restore it from a backup, or build the index again."
+HEAVIEST_HALF = 65504.0
 
 
 class Vector(NamedTuple):
-    """A stored vector: `terms` (n,) int32, ascending, with their `impacts` (n,) uint8."""
+    """A stored vector: `terms` (n,) int32, ascending, with their `impacts` (n,) uint8, or uint16 if they are wide."""
 
     terms: NDArray[np.int32]
-    impacts: NDArray[np.uint8]
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class Found:
-    """What a batch of queries found: row i holds the hits of query i, best first.
-
-    Attributes:
-        ids: Document ids, object (n_queries, k), None where there is no hit any more.
-        integer_scores: Sums of impact products, uint32 (n_queries, k), 0 where there is no hit.
-        scales: What an integer score of each query is divided by to be a score in weights, float64 (n_queries,).
-    """
-
-    ids: NDArray[np.object_]
-    integer_scores: NDArray[np.uint32]
-    scales: NDArray[np.float64]
-
-    @property
-    def scores(self) -> NDArray[np.float32]:
-        """Scores in weights, float32 (n_queries, k), -inf where there is no hit."""
-        scores = (self.integer_scores / self.scales[:, None]).astype(np.float32)
-        scores[self.integer_scores == 0] = -np.inf
-        return scores
+    impacts: NDArray[np.unsignedinteger[Any]]
 
 
 class OpenSegment(NamedTuple):
@@ -79,7 +60,7 @@ class OpenSegment(NamedTuple):
 
     def ids(self, locals_: NDArray[np.uint32]) -> list[str]:
         """Give the ids of these documents."""
-        with _clear_errors(Path(self.file.path)):
+        with clear_errors(Path(self.file.path)):
             ids: list[str] = self.file.ids(np.ascontiguousarray(locals_))
         return ids
 
@@ -87,114 +68,47 @@ class OpenSegment(NamedTuple):
         """Give the numbers of the documents that are not hidden."""
         if self.deleted is None:
             return np.arange(self.row.documents, dtype=np.uint32)
-        hidden = np.unpackbits(self.deleted, count=self.row.documents, bitorder="little")
-        return np.flatnonzero(hidden == 0).astype(np.uint32)
+        return np.flatnonzero(~from_bits(self.deleted, self.row.documents)).astype(np.uint32)
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Snapshot:
-    """One committed state of an index. It never changes, and may be used from many threads."""
-
-    meta: Meta
-    segments: tuple[OpenSegment, ...]
-
-    def __len__(self) -> int:
-        return sum(segment.row.documents - segment.row.deleted for segment in self.segments)
-
-    def search(self, queries: SparseMatrix, k: int, threads: int = 1) -> Found:
-        """Find for each query, row of `queries`, the k documents with the greatest scores; see `Store.search`."""
-        self._check(queries, k, threads)
-        impacts, query_scales = quantise_queries(queries.canonical())
-        found = Found(
-            np.full((len(queries), k), None, dtype=object),
-            np.zeros((len(queries), k), dtype=np.uint32),
-            query_scales * (self.meta.impact_scale or 1.0),
-        )
-        depth = min(k, len(self))
-        if depth and len(queries):
-            self._fill(found, impacts, depth, threads or os.cpu_count() or 1)
-        return found
-
-    def _check(self, queries: SparseMatrix, k: int, threads: int) -> None:
-        if queries.n_terms != self.meta.n_terms:
-            raise InputError(
-                f"the queries have {queries.n_terms} terms, the index {self.meta.n_terms}. "
-                f"Encode them with the model that encoded the documents."
-            )
-        if k < 0 or threads < 0:
-            raise ConfigError(f"k is {k} and threads is {threads}: neither may be negative.")
-
-    def _fill(self, found: Found, queries: Impacts, depth: int, threads: int) -> None:
-        indptr, terms, impacts = queries
-        files = [segment.file for segment in self.segments]
-        deleted = [segment.deleted for segment in self.segments]
-        try:
-            segments, locals_, scores = _engine.search(
-                files, deleted, indptr, terms, impacts.astype(np.uint32), depth, threads
-            )
-        except ValueError as error:
-            raise InputError(f"these queries cannot be searched: {error}.") from error
-        found.integer_scores[:, :depth] = scores
-        for number, segment in enumerate(self.segments):
-            here = segments == number
-            found.ids[:, :depth][here] = np.array(segment.ids(locals_[here]), dtype=object)
-
-    def place(self, id: str) -> tuple[OpenSegment, int] | None:
-        """Say where the document called `id` is: its segment and its number in it."""
-        for segment in self.segments:
-            local = segment.file.find(id)
-            if local >= 0 and not segment.hides(local):
-                return segment, local
-        return None
-
-    def vector(self, id: str) -> Vector | None:
-        """Give the stored vector of the document called `id`."""
-        place = self.place(id)
-        return None if place is None else Vector(*place[0].file.document(place[1]))
-
-    def ids(self) -> Iterator[str]:
-        """Give the id of every document, in no promised order."""
-        for segment in self.segments:
-            yield from segment.ids(segment.live())
-
-    def term_counts(self) -> NDArray[np.int64]:
-        """Count the documents that hold each term: shape (n_terms,). Reads every vector."""
-        counts = np.zeros(self.meta.n_terms, dtype=np.int64)
-        for segment in self.segments:
-            for local in segment.live().tolist():
-                counts[segment.file.document(local)[0]] += 1
-        return counts
-
-
-def choose_scale(matrix: SparseMatrix) -> float | None:
+def choose_scale(matrix: SparseMatrix, max_impact: int = MAX_IMPACT) -> float | None:
     """Choose what weights are multiplied with to become impacts; None if no row has a weight.
 
-    The heaviest weight of 1,000 rows or more gets 255. Fewer rows say little about what will come: then 255 stands for
-    half as much again, and for 3.5 at least. Reasons: docs/decisions/0005-impact-scale.md.
+    The heaviest weight of 1,000 rows or more gets `max_impact`. Fewer rows say little about what will come: then that
+    stands for half as much again, and for 3.5 at least. Reasons: docs/decisions/0005-impact-scale.md.
     """
     heaviest = float(matrix.weights.max(initial=0.0))
     if heaviest == 0.0:
         return None
-    return MAX_IMPACT / (heaviest if len(matrix) >= ENOUGH_TO_TRUST else max(1.5 * heaviest, 3.5))
+    return max_impact / (heaviest if len(matrix) >= ENOUGH_TO_TRUST else max(1.5 * heaviest, 3.5))
 
 
 class Batch(NamedTuple):
-    """Vectors to be written: ids ascending, each once, with their impacts, and `meta` as it will be then."""
+    """Vectors to be written: ids ascending, each once, with their impacts, and `meta` as it will be then.
+
+    `weights` holds the float16 of each entry where the index keeps them.
+    """
 
     meta: Meta
-    ids: list[str]
+    ids: Sequence[str]
     impacts: Impacts
+    weights: NDArray[np.float16] | None = None
 
 
 def make_batch(meta: Meta, ids: Sequence[str], matrix: SparseMatrix) -> Batch:
-    """Quantise the vectors, keep the last of each id, and sort by id; `meta` counts what was lost."""
+    """Quantise the vectors, keep the last of each id, and sort by id; `meta` counts what was lost.
+
+    Raises:
+        InputError: if the index keeps weights and one is beyond float16.
+    """
     matrix = matrix.canonical()
-    scale = meta.impact_scale or choose_scale(matrix)
+    options = meta.options
+    scale = meta.impact_scale or choose_scale(matrix, options.max_impact)
     last = {id: place for place, id in enumerate(ids)}
     ordered = sorted(last)
     rows = matrix.take(np.array([last[id] for id in ordered], dtype=np.int64))
-    impacts = quantise_documents(rows.weights, scale or 1.0)
-    clipped = np.count_nonzero(np.rint(rows.weights.astype(np.float64) * (scale or 1.0)) > MAX_IMPACT)
+    impacts = quantise_documents(rows.weights, scale or 1.0, wide=options.is_wide)
+    clipped = np.count_nonzero(np.rint(rows.weights.astype(np.float64) * (scale or 1.0)) > options.max_impact)
     kept = impacts > 0
     indptr = np.concatenate([[0], np.cumsum(kept)])[rows.indptr].astype(np.int64)
     meta = replace(
@@ -204,13 +118,26 @@ def make_batch(meta: Meta, ids: Sequence[str], matrix: SparseMatrix) -> Batch:
         dropped_weights=meta.dropped_weights + int(np.count_nonzero(~kept)),
         replaced_in_batch=meta.replaced_in_batch + len(ids) - len(ordered),
     )
-    return Batch(meta, ordered, Impacts(indptr, rows.terms[kept], impacts[kept]))
+    weights = _as_halves(rows.weights[kept]) if options.keep_weights else None
+    if weights is not None and scale is not None:
+        excess = weights.astype(np.float64) - impacts[kept] / scale
+        meta = replace(meta, weight_error=max(meta.weight_error, float(excess.max(initial=0.0))))
+    return Batch(meta, ordered, Impacts(indptr, rows.terms[kept], impacts[kept]), weights)
 
 
-def _rows(impacts: Impacts, start: int, stop: int) -> Impacts:
-    indptr = impacts.indptr[start : stop + 1]
-    span = slice(int(indptr[0]), int(indptr[-1]))
-    return Impacts(indptr - indptr[0], impacts.terms[span], impacts.impacts[span])
+def _as_halves(weights: NDArray[np.float32]) -> NDArray[np.float16]:
+    heaviest = float(weights.max(initial=0.0))
+    if heaviest > HEAVIEST_HALF:
+        raise InputError(f"a weight of {heaviest} is beyond float16, in which this index keeps weights.")
+    return weights.astype(np.float16)
+
+
+def _cut(batch: Batch, start: int, stop: int) -> Batch:
+    indptr, terms, impacts = batch.impacts
+    span = slice(int(indptr[start]), int(indptr[stop]))
+    rows = Impacts(indptr[start : stop + 1] - indptr[start], terms[span], impacts[span])
+    weights = None if batch.weights is None else batch.weights[span]
+    return Batch(batch.meta, batch.ids[start:stop], rows, weights)
 
 
 def write_segments(folder: Path, batch: Batch) -> list[SegmentRow]:
@@ -220,8 +147,7 @@ def write_segments(folder: Path, batch: Batch) -> list[SegmentRow]:
         for start in range(0, len(batch.ids), SEGMENT_DOCUMENTS):
             stop = min(start + SEGMENT_DOCUMENTS, len(batch.ids))
             number = batch.meta.next_segment + len(written)
-            impacts = _rows(batch.impacts, start, stop)
-            written.append(_write_segment(folder, batch.meta, number, batch.ids[start:stop], impacts))
+            written.append(write_segment(folder, number, _cut(batch, start, stop)))
     except BaseException:
         for row in written:
             with suppress(OSError):
@@ -230,41 +156,41 @@ def write_segments(folder: Path, batch: Batch) -> list[SegmentRow]:
     return written
 
 
-def _write_segment(folder: Path, meta: Meta, number: int, ids: list[str], impacts: Impacts) -> SegmentRow:
-    name = f"{number:06d}{SUFFIX}"
+def segment_name(number: int) -> str:
+    """Name the file of a segment."""
+    return f"{number:06d}{SUFFIX}"
+
+
+def write_segment(folder: Path, number: int, batch: Batch) -> SegmentRow:
+    """Write a whole batch to one segment file, durably, as the options of the index say."""
+    meta, impacts = batch.meta, batch.impacts
+    prune = meta.options.prune
+    kept = None if prune is None else keep_postings(prune, impacts, meta.impact_scale or 1.0)
     written = _engine.write_segment(
-        str(folder / name),
+        str(folder / segment_name(number)),
         bytes.fromhex(meta.uuid),
         number,
         meta.n_terms,
         impacts.indptr,
         impacts.terms,
-        impacts.impacts.astype(np.uint8, copy=False),
-        ids,
+        impacts.impacts,
+        list(batch.ids),
+        postings=kept,
+        weights=batch.weights,
+        rows=meta.options.rows,
     )
-    return SegmentRow(number, name, written["documents"], written["postings"], written["size_bytes"], written["crc32c"])
+    counts = (written["documents"], written["postings"], written["size_bytes"], written["crc32c"])
+    return SegmentRow(number, segment_name(number), *counts)
 
 
-def open_snapshot(folder: Path, state: State, before: Snapshot | None, *, verify: bool) -> Snapshot:
-    """Open what `state` names, taking over from `before` what is open already.
+def open_file(path: Path, row: SegmentRow, meta: Meta, *, verify: bool) -> _engine.Segment:
+    """Open a segment file.
 
     Raises:
-        CorruptIndex: if a file is missing, damaged, or not the one the catalog means.
+        CorruptIndex: if it is missing, damaged, or not the one the catalog means.
+        FormatTooNew: if a newer Everglade wrote it.
     """
-    opened = {} if before is None else {segment.row.number: segment for segment in before.segments}
-    segments = []
-    for row in state.segments:
-        old = opened.get(row.number)
-        file = old.file if old else _open_file(folder / row.name, row, state.meta, verify=verify)
-        deleted = old.deleted if old else None
-        if row.number in state.hidden:
-            deleted = _as_bits(state.hidden[row.number], row.documents)
-        segments.append(OpenSegment(row, file, deleted))
-    return Snapshot(state.meta, tuple(segments))
-
-
-def _open_file(path: Path, row: SegmentRow, meta: Meta, *, verify: bool) -> _engine.Segment:
-    with _clear_errors(path):
+    with clear_errors(path):
         file = _engine.Segment(str(path), verify)
     facts = {
         "index": (file.uuid.hex(), meta.uuid),
@@ -273,37 +199,50 @@ def _open_file(path: Path, row: SegmentRow, meta: Meta, *, verify: bool) -> _eng
         "checksum": (file.crc32c, row.crc32c),
         "number of terms": (file.n_terms, meta.n_terms),
         "number of documents": (file.n_documents, row.documents),
+        "width of impacts": (16 if file.is_wide else 8, meta.options.impact_bits),
     }
+    if meta.options.keep_weights:
+        facts["float16 weights"] = (file.has_weights, True)
     for name, (found, expected) in facts.items():
         if found != expected:
-            raise CorruptIndex(path, None, f"its {name} is {found}, the catalog says {expected}. {_ADVICE}")
+            raise CorruptIndex(path, None, f"its {name} is {found}, the catalog says {expected}. {ADVICE}")
     return file
 
 
 @contextmanager
-def _clear_errors(path: Path) -> Iterator[None]:
+def clear_errors(path: Path) -> Iterator[None]:
+    """Turn the engine's errors about a file into Everglade's."""
     try:
         yield
     except FileNotFoundError as error:
-        raise CorruptIndex(path, None, f"the file is missing. {_ADVICE}") from error
+        raise CorruptIndex(path, None, f"the file is missing. {ADVICE}") from error
     except _engine.CorruptSegment as error:
         _, offset, why = error.args
-        raise CorruptIndex(path, offset, f"{why}. {_ADVICE}") from error
+        raise CorruptIndex(path, offset, f"{why}. {ADVICE}") from error
     except _engine.FormatTooNew as error:
         raise FormatTooNew(f"{path}: {error.args[1]}. Install a newer Everglade.") from error
 
 
-def _as_bits(locals_: NDArray[np.int64], n_documents: int) -> NDArray[np.uint8]:
-    hidden = np.zeros(n_documents, dtype=np.uint8)
-    hidden[locals_] = 1
-    return np.packbits(hidden, bitorder="little")
+def as_bits(locals_: NDArray[np.int64], n_documents: int) -> NDArray[np.uint8]:
+    """Give the bitmap in which these documents are set."""
+    chosen = np.zeros(n_documents, dtype=np.uint8)
+    chosen[locals_] = 1
+    return np.packbits(chosen, bitorder="little")
 
 
-def collect_files(folder: Path, named: Sequence[SegmentRow]) -> None:
-    """Remove segment files that no row of the catalog names, and what interrupted writers left."""
-    kept = {row.name for row in named}
+def from_bits(bits: NDArray[np.uint8], n_documents: int) -> NDArray[np.bool_]:
+    """Give a bitmap as one bool for each document."""
+    return np.unpackbits(bits, count=n_documents, bitorder="little").view(np.bool_)
+
+
+def collect_files(folder: Path, named: Sequence[SegmentRow], under_way: Collection[str] = ()) -> None:
+    """Remove segment files that no row of the catalog names, and what interrupted writers left.
+
+    `under_way` names files that are being written.
+    """
+    kept = {*(row.name for row in named), *under_way, *(f"{name}.tmp" for name in under_way)}
     for path in folder.iterdir():
-        if path.suffix == ".tmp" or (path.suffix == SUFFIX and path.name not in kept):
+        if path.suffix in (".tmp", SUFFIX) and path.name not in kept:
             # The commit stands whether or not this works; the next writer tries again.
             with suppress(OSError):
                 path.unlink()

@@ -7,39 +7,29 @@ read it while one writes. What `add` and `delete` did is durable when they retur
 from __future__ import annotations
 
 import math
-import os
 import re
 import threading
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
-from everglade import durable
 from everglade.errors import ConfigError, CorruptIndex, IndexFolderError, InputError
-from everglade.index.catalog import (
-    FILE_NAME,
-    LOCK_NAME,
-    Catalog,
-    CatalogWriter,
-    Change,
-    DocumentRow,
-    Meta,
-    SegmentRow,
-    lock_folder,
-)
+from everglade.index.background import Merges
+from everglade.index.calibration import Efforts, measure, sample_queries
+from everglade.index.catalog import Catalog, CatalogWriter
+from everglade.index.description import IndexInfo
+from everglade.index.filters import Filter, Where, parse_filter
+from everglade.index.float_exact import search_floats
+from everglade.index.folder import is_index, make_folder, require_free, require_index
 from everglade.index.intake import Texts, check_ids, check_matrix, check_texts
-from everglade.index.segments import (
-    Found,
-    Snapshot,
-    Vector,
-    collect_files,
-    make_batch,
-    open_snapshot,
-    write_segments,
-)
+from everglade.index.merging import MERGED_DOCUMENTS, group_segments
+from everglade.index.options import IndexOptions
+from everglade.index.segments import Vector, collect_files, make_batch, write_segments
+from everglade.index.snapshot import Found, Shown, Snapshot, open_snapshot
+from everglade.index.values import Calibration, Change, DocumentRow, Meta, SegmentRow
 from everglade.texts import Document
 from everglade.vectors import SparseMatrix
 
@@ -48,54 +38,11 @@ __all__ = ["Found", "IndexInfo", "Snapshot", "Store", "Vector", "is_index"]
 MAX_TERMS = 2**24
 
 
-@dataclass(frozen=True, slots=True)
-class IndexInfo:
-    """What an index holds.
-
-    Attributes:
-        documents: Documents that can be found.
-        deleted: Deleted and replaced documents whose vectors still take space.
-        segments: Segment files.
-        postings: Postings in the segment files, those of deleted documents included.
-        size_bytes: Size of the segment files; the catalog, with the texts, comes on top.
-        bytes_per_posting: The one divided by the other.
-        n_terms: Size of the vocabulary.
-        impact_scale: What weights are multiplied with to become impacts; None until the first weight comes.
-        clipped_weights: Weights so far that were too heavy for the scale and count as the heaviest it has.
-        dropped_weights: Weights so far that were too light for the scale and count as nothing.
-        replaced_in_batch: Documents so far that a later one of the same commit replaced.
-        generation: Commits so far.
-        model: Path and fingerprint of the model, or None.
-    """
-
-    documents: int
-    deleted: int
-    segments: int
-    postings: int
-    size_bytes: int
-    bytes_per_posting: float
-    n_terms: int
-    impact_scale: float | None
-    clipped_weights: int
-    dropped_weights: int
-    replaced_in_batch: int
-    generation: int
-    model: dict[str, Any] | None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Give the same as plain JSON values."""
-        return asdict(self)
-
-
-def is_index(path: str | Path) -> bool:
-    """Tell whether there is an index folder at `path`."""
-    return (Path(path) / FILE_NAME).is_file()
-
-
 class Store:
     """An open index folder. It may be used from many threads; `create` and `open` make one.
 
-    It reads until the first `add` or `delete`, which makes it the one writer of the folder until it is closed.
+    It reads until the first `add` or `delete`, which makes it the one writer of the folder until it is closed. A writer
+    merges its segments on the way, see merging.py and background.py.
     """
 
     def __init__(self, path: Path, *, verify: bool) -> None:
@@ -105,6 +52,8 @@ class Store:
         self._write_lock = threading.RLock()
         self._refresh_lock = threading.Lock()
         self._snapshot: Snapshot | None = None
+        self._merges = Merges(path)
+        self._efforts = Efforts()
         self._catalog = Catalog(path)
         try:
             self._read_catalog()
@@ -121,17 +70,19 @@ class Store:
         impact_scale: float | None = None,
         model: dict[str, Any] | None = None,
         identity: str | None = None,
+        options: IndexOptions | None = None,
     ) -> Self:
         """Make an empty index folder and open it.
 
         Args:
             path: The folder; it must not exist, or be empty.
             n_terms: Size of the vocabulary.
-            impact_scale: What weights are multiplied with to become impacts of 0 to 255; by default the first weights
-                decide, see `choose_scale`.
+            impact_scale: What weights are multiplied with to become impacts; by default the first weights decide, see
+                `choose_scale`.
             model: A JSON object that says which model makes the vectors, or None.
             identity: 32 hex digits that tell this index from others; drawn at random if None. The same additions to
                 two indexes of one identity give the same bytes.
+            options: What all its segments have in common; by default 8-bit impacts, whole postings, and rows.
 
         Raises:
             IndexFolderError: if something stands at `path` already.
@@ -144,9 +95,10 @@ class Store:
             raise ConfigError(f"impact_scale is {impact_scale}: it must be a positive number, or None.")
         if identity is not None and re.fullmatch("[0-9a-f]{32}", identity) is None:
             raise ConfigError(f"identity is {identity!r}: it must be 32 hex digits in lower case, or None.")
-        _require_free(final)
-        meta = Meta(identity or uuid.uuid4().hex, n_terms, None if impact_scale is None else float(impact_scale), model)
-        _make_folder(final, meta)
+        require_free(final)
+        scale = None if impact_scale is None else float(impact_scale)
+        meta = Meta(identity or uuid.uuid4().hex, n_terms, scale, model, options=options or IndexOptions())
+        make_folder(final, meta)
         return cls.open(final)
 
     @classmethod
@@ -163,11 +115,7 @@ class Store:
             FormatTooNew: if a newer Everglade wrote it.
         """
         folder = Path(path).absolute()
-        if not folder.is_dir():
-            hint = " Making it was interrupted: make it again." if _partial(folder).exists() else ""
-            raise IndexFolderError(f"there is no index folder at {folder}.{hint or ' Index.create makes one.'}")
-        if not is_index(folder) and not any(folder.glob("*.segment")):
-            raise IndexFolderError(f"{folder} is not an index: it has no {FILE_NAME}. Index.create makes one.")
+        require_index(folder)
         return cls(folder, verify=verify)
 
     @property
@@ -215,12 +163,14 @@ class Store:
         if not ids:
             return
         with self._writing() as writer:
-            batch = make_batch(self.meta, ids, matrix)
+            self._settle_merge(writer)
+            batch = make_batch(self._merges.reserve(self.meta), ids, matrix)
             segments = write_segments(self.path, batch)
             meta = replace(batch.meta, next_segment=batch.meta.next_segment + len(segments))
             rows = _document_rows(batch.ids, segments, texts)
             writer.commit(Change(meta, gone=batch.ids, segments=segments, documents=rows))
             self._acknowledge()
+            self._merges.begin(writer, self.snapshot)
 
     def delete(self, ids: Iterable[str]) -> int:
         """Delete documents in one commit that is durable when this returns; give the number that existed.
@@ -231,16 +181,66 @@ class Store:
         """
         unique = dict.fromkeys(check_ids(ids))
         with self._writing() as writer:
-            snapshot = self.snapshot
-            gone = [id for id in unique if snapshot.place(id) is not None]
+            gone = [id for id in unique if self.snapshot.place(id) is not None]
             if not gone:
                 return 0
-            hidden = writer.commit(Change(snapshot.meta, gone=gone))
+            self._settle_merge(writer)
+            hidden = writer.commit(Change(self.meta, gone=gone))
             self._acknowledge()
+            self._merges.begin(writer, self.snapshot)
         return hidden
 
-    def search(self, matrix: SparseMatrix, k: int, threads: int = 1) -> Found:
-        """Find for each query, row of `matrix`, the k documents with the greatest scores, exactly.
+    def optimise(self, segment_documents: int = MERGED_DOCUMENTS) -> int:
+        """Put the segments together, and leave out what was deleted; give the number of segments then.
+
+        Each group of segments that come one after another and hold up to `segment_documents` documents becomes one, in
+        a commit of its own. What is searched meanwhile is not disturbed.
+
+        Raises:
+            ConfigError: if `segment_documents` is not at least 1.
+            LockHeld: if another process, or another store of this one, is writing.
+            OSError: if there is no room for a merged segment beside the old ones; nothing changes then.
+        """
+        if segment_documents < 1:
+            raise ConfigError(f"segment_documents is {segment_documents}: it must be at least 1.")
+        with self._writing() as writer:
+            self._settle_merge(writer, now=True)
+            rows = [segment.row for segment in self.snapshot.segments]
+            for numbers in group_segments(rows, segment_documents):
+                self._merges.start(writer, self.snapshot, numbers)
+                if self._merges.finish(writer, self.meta):
+                    self._acknowledge()
+        return len(self.snapshot.segments)
+
+    def calibrate(self, queries: SparseMatrix | None = None, threads: int = 1) -> Calibration:
+        """Measure how approximate searches reach a recall, and note it in the catalog.
+
+        Args:
+            queries: Some hundreds of real queries; None makes them from the heaviest terms of documents.
+            threads: Queries searched at a time; 0 means one for each core.
+
+        Raises:
+            ConfigError: if there are fewer than two queries with terms.
+            LockHeld: if another process, or another store of this one, is writing.
+        """
+        with self._writing() as writer:
+            asked = sample_queries(self.snapshot) if queries is None else check_matrix(queries)
+            calibration = measure(self.snapshot, asked, given=queries is not None, threads=threads)
+            writer.commit_meta(replace(self.meta, calibration=calibration))
+            self._acknowledge()
+        return calibration
+
+    def search(
+        self,
+        matrix: SparseMatrix,
+        k: int,
+        threads: int = 1,
+        *,
+        where: Where | None = None,
+        recall: float | None = None,
+        float_exact: bool = False,
+    ) -> Found:
+        """Find for each query, row of `matrix`, the k documents with the greatest scores.
 
         Equal scores are ordered by id. Documents that share no term with the query are never found.
 
@@ -248,12 +248,54 @@ class Store:
             matrix: Queries over the vocabulary of the index.
             k: Hits for each query.
             threads: Queries searched at a time; 0 means one for each core.
+            where: Only documents whose metadata fulfil this; see filters.py. The search then sees the newest commit
+                where the filter, or part of the index, is new to this store.
+            recall: The share of the exact hits that will do; None means all.
+            float_exact: Score by float16 weights rather than impacts, exactly.
 
         Raises:
             InputError: if the queries do not fit the index.
-            ConfigError: if k or threads is negative.
+            ConfigError: if k, threads or recall is out of range, the filter cannot be understood, or the index lacks
+                what `float_exact` needs.
         """
-        return self.snapshot.search(matrix, k, threads)
+        snapshot, shown = self.view(where)
+        return self.search_in(snapshot, shown, matrix, k, threads, recall=recall, float_exact=float_exact)
+
+    def view(self, where: Where | None = None) -> tuple[Snapshot, Shown | None]:
+        """Give one committed state, and the documents in it that a filter lets through, None without a filter.
+
+        Raises:
+            ConfigError: if the filter cannot be understood.
+        """
+        if where is None:
+            return self.snapshot, None
+        asked = parse_filter(where)
+        with self._refresh_lock:
+            if self.snapshot.unanswered(asked):
+                # The catalog knows only the newest state, so it is this that is searched.
+                self._read_newest(asked)
+            return self.snapshot, self.snapshot.shown(asked)
+
+    def search_in(
+        self,
+        snapshot: Snapshot,
+        shown: Shown | None,
+        matrix: SparseMatrix,
+        k: int,
+        threads: int = 1,
+        *,
+        recall: float | None = None,
+        float_exact: bool = False,
+    ) -> Found:
+        """Search what `view` gave; see `search`."""
+        if recall is not None and not 0 < recall <= 1:
+            raise ConfigError(f"recall is {recall}: it must be above 0 and at most 1, or None for the exact search.")
+        if float_exact:
+            if recall is not None and recall < 1:
+                raise ConfigError(f"float_exact is exact: leave out recall, which is {recall}.")
+            return search_floats(snapshot, matrix, k, threads, shown=shown)
+        effort = None if recall is None else self._efforts.choose(snapshot, k, recall)
+        return snapshot.search(matrix, k, threads, shown=shown, effort=effort)
 
     def document(self, id: str) -> Document | None:
         """Give the stored document, as last committed by anybody, or None."""
@@ -266,24 +308,7 @@ class Store:
 
     def info(self) -> IndexInfo:
         """Say what the index holds."""
-        snapshot = self.snapshot
-        meta, rows = snapshot.meta, [segment.row for segment in snapshot.segments]
-        postings, size_bytes = sum(row.postings for row in rows), sum(row.size_bytes for row in rows)
-        return IndexInfo(
-            documents=len(snapshot),
-            deleted=sum(row.deleted for row in rows),
-            segments=len(rows),
-            postings=postings,
-            size_bytes=size_bytes,
-            bytes_per_posting=size_bytes / max(postings, 1),
-            n_terms=meta.n_terms,
-            impact_scale=meta.impact_scale,
-            clipped_weights=meta.clipped_weights,
-            dropped_weights=meta.dropped_weights,
-            replaced_in_batch=meta.replaced_in_batch,
-            generation=meta.generation,
-            model=meta.model,
-        )
+        return IndexInfo.of(self.snapshot)
 
     def refresh(self) -> None:
         """Let searches see what other processes have committed since."""
@@ -291,11 +316,19 @@ class Store:
         self._read_catalog()
 
     def close(self) -> None:
-        """Let go of the folder, and let another writer in. Closing twice is closing once."""
-        with self._write_lock, self._refresh_lock:
-            self._snapshot = None
-            self._stop_writing()
-            self._catalog.close()
+        """Let go of the folder, and let another writer in. A merge on its way is waited for and takes effect.
+
+        Closing twice is closing once.
+        """
+        with self._write_lock:
+            try:
+                if self._writer is not None:
+                    self._settle_merge(self._writer, now=True)
+            finally:
+                self._stop_writing()
+                with self._refresh_lock:
+                    self._snapshot = None
+                    self._catalog.close()
 
     def __enter__(self) -> Self:
         return self
@@ -321,36 +354,50 @@ class Store:
         return self._writer
 
     def _stop_writing(self) -> None:
+        self._merges.give_up()
         if self._writer is not None:
             self._writer.close()
         self._writer = None
+
+    def _settle_merge(self, writer: CatalogWriter, *, now: bool = False) -> None:
+        if self._merges.settle(writer, self.meta, now=now):
+            self._acknowledge()
 
     def _acknowledge(self) -> None:
         before = {segment.row.name for segment in self.snapshot.segments}
         self._read_catalog()
         rows = [segment.row for segment in self.snapshot.segments]
         if not before <= {row.name for row in rows}:
-            collect_files(self.path, rows)
+            collect_files(self.path, rows, self._merges.under_way)
 
     def _read_catalog(self) -> None:
-        """Swap in the newest snapshot. Searches under way keep the one they began with."""
         with self._refresh_lock:
-            before = self._snapshot
-            known = {segment.row.number: segment.row.deleted for segment in before.segments} if before else {}
-            while True:
-                state = self._catalog.read(known)
-                if before is not None and before.meta.generation == state.meta.generation:
-                    return
-                try:
-                    self._snapshot = open_snapshot(self.path, state, before, verify=self._verify)
-                    return
-                except CorruptIndex:
-                    # A writer may have dropped a segment between our reading its name and opening its file.
-                    if self._catalog.generation() == state.meta.generation:
-                        raise
+            self._read_newest()
+
+    def _read_newest(self, asked: Filter | None = None) -> None:
+        """Swap in the newest snapshot, with the answers to a filter. Searches under way keep the one they began with.
+
+        The state and the answers are read in one transaction, so that both are of one commit.
+        """
+        before = self._snapshot
+        known = {segment.row.number: segment.row.deleted for segment in before.segments} if before else {}
+        answered = before.answers.get(asked, {}) if before and asked else {}
+        while True:
+            state = self._catalog.read(known, asked, answered)
+            try:
+                if before is None or before.meta.version != state.meta.version:
+                    self._snapshot = before = open_snapshot(self.path, state, before, verify=self._verify)
+            except CorruptIndex:
+                # A writer may have dropped a segment between our reading its name and opening its file.
+                if self._catalog.version() == state.meta.version:
+                    raise
+                continue
+            if asked is not None:
+                before.note(asked, state.matching)
+            return
 
 
-def _document_rows(ids: list[str], segments: Sequence[SegmentRow], texts: dict[str, Texts]) -> list[DocumentRow]:
+def _document_rows(ids: Sequence[str], segments: Sequence[SegmentRow], texts: dict[str, Texts]) -> list[DocumentRow]:
     nothing = Texts("", "", None)
     places = ((segment.number, local) for segment in segments for local in range(segment.documents))
     rows = []
@@ -368,29 +415,3 @@ def _check_rows(matrix: SparseMatrix, n_ids: int, n_terms: int) -> None:
             f"the vectors have {matrix.n_terms} terms, the index {n_terms}. "
             f"Encode with the model the index was made for, or make another index."
         )
-
-
-def _partial(final: Path) -> Path:
-    return final.with_name(final.name + ".partial")
-
-
-def _require_free(final: Path) -> None:
-    if final.exists() and (not final.is_dir() or any(final.iterdir())):
-        advice = "Open it with Index.open" if is_index(final) else "Remove it"
-        raise IndexFolderError(f"{final} exists already. {advice}, or choose another name.")
-
-
-def _make_folder(final: Path, meta: Meta) -> None:
-    partial = _partial(final)
-    partial.mkdir(parents=True, exist_ok=True)
-    lock = lock_folder(partial)
-    try:
-        for stray in partial.iterdir():
-            if stray.name != LOCK_NAME:
-                stray.unlink()
-        Catalog.create(partial, meta)
-        durable.publish_folder(partial, final)
-    except FileExistsError as error:
-        raise IndexFolderError(str(error)) from error
-    finally:
-        os.close(lock)

@@ -49,7 +49,7 @@ __all__ = [
 ]
 
 FORMAT = "everglade-checkpoint"
-VERSION = 3
+VERSION = 4
 _FILES = ("weights.safetensors", "optimizer.safetensors", "sparsity.safetensors", "state.json")
 
 

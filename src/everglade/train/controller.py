@@ -7,7 +7,7 @@ from typing import Any
 
 __all__ = ["Controller"]
 
-_UPDATES_PER_RAMP = 100
+_UPDATES_PER_RAMP = 200
 _ARRIVAL = 0.7
 """Share of the ramp after which the path has arrived at the target; the rest is for settling."""
 _SMALLEST = 1e-2
@@ -17,9 +17,12 @@ _WEAKEST, _STRONGEST = -0.5, 1.5
 _SMOOTHING, _SLOPE_SMOOTHING = 0.35, 0.35
 _PACE, _FASTEST_PACE = 0.3, 0.5
 """How fast the lasting control follows a distance: for each step, and at most for each update."""
-_PROPORTIONAL = 3.0
-_PUSH, _DAMPING = 0.25, 2.5
-"""Strength for each unit of distance and of its slope in a step."""
+_AHEAD = 10.0
+"""Steps by which the distance is looked at ahead of time: so long Adam's momentum carries on what a pull began."""
+_PROPORTIONAL, _PUSH = 3.0, 0.25
+"""By how much the distance ahead moves the lasting control, and the strength at once, in a ramp of up to 100 steps."""
+_GENTLEST = 0.5
+"""Longer ramps leave time for less: both shrink in proportion, down to this share."""
 _FADING = 1.5
 """The quick part fades with the length of an update, to this power: in a long one the model settles by itself."""
 _LEAST_AUTHORITY = 0.25
@@ -29,14 +32,15 @@ class Controller:
     """Steers a measured quantity, such as active terms per document, along a path and to a target.
 
     The path is smooth and straight in the logarithm, from where the quantity starts to the target, and arrives after
-    seven tenths of the ramp. The strength with which the penalty pulls, in units of the ranking loss's pull, is the sum
-    of two: a lasting part, scale * sinh(x + 3 e), whose x follows the distance e from the path (exponential where much
-    is needed, linear about 0), and a quick part that answers e and its slope at once and damps what swings by itself.
-    The strength may be negative, down to -1/2, because a loss that thins vectors has to be held against. x stops at
-    its bounds, so that it does not wind up where the penalty can do no more. The constants were chosen on the toy task
-    of the tests and on SPLADE-tiny.
+    seven tenths of the ramp. What is answered is the distance from the path as it will be in ten steps, by its slope:
+    a pull goes on moving the weights for so long, through the momentum, and what answers late swings. The strength with
+    which the penalty pulls, in units of the ranking loss's pull, is the sum of two: a lasting part, scale * sinh(x +
+    c a), whose x follows the distance (exponential where much is needed, linear about 0), and a quick part in
+    proportion to a, the distance ahead. The strength may be negative, down to -1/2, because a loss that thins vectors
+    has to be held against. x stops at its bounds, so that it does not wind up where the penalty can do no more. The
+    constants were chosen on the toy task of the tests and on SPLADE-tiny.
 
-    Measurements are averaged between updates, of which there are 100 in a ramp, or as many as it has steps.
+    Measurements are averaged between updates, of which there are 200 in a ramp, or as many as it has steps.
 
     Args:
         target: what the quantity should be, above 0.
@@ -46,7 +50,8 @@ class Controller:
     def __init__(self, target: float, ramp_steps: int) -> None:
         self._target = math.log(target)
         self._period = max(1, ramp_steps // _UPDATES_PER_RAMP)
-        self._scale = min(0.02, 1.0 / ramp_steps)
+        self._scale = min(0.02, 2.0 / ramp_steps)
+        self._gentleness = max(_GENTLEST, min(1.0, 100 / ramp_steps))
         self._arrival = _ARRIVAL * ramp_steps / self._period
         self._state: dict[str, float] = dict.fromkeys(("sum", "seen", "updates"), 0)
         self._state |= dict.fromkeys(("start", "level", "distance", "slope", "control", "strength"), 0.0)
@@ -81,12 +86,13 @@ class Controller:
         distance = state["level"] - path
         state["slope"] += (distance - state["distance"] - state["slope"]) * _SLOPE_SMOOTHING
         state["distance"] = distance
+        ahead = distance + _AHEAD / self._period * state["slope"]
         pace = min(_FASTEST_PACE, self._period * _PACE)
         bound = math.asinh(_STRONGEST / self._scale)
         state["control"] += pace / authority * distance
         state["control"] = min(bound, max(-bound, state["control"]))
-        lasting = self._scale * math.sinh(state["control"] + _PROPORTIONAL * distance)
-        quick = (_PUSH * distance + _DAMPING * state["slope"]) / (self._period**_FADING * authority)
+        lasting = self._scale * math.sinh(state["control"] + _PROPORTIONAL * self._gentleness * ahead)
+        quick = _PUSH * self._gentleness * ahead / (self._period**_FADING * authority)
         state["strength"] = min(_STRONGEST, max(_WEAKEST, lasting + quick))
 
     def state(self) -> dict[str, Any]:

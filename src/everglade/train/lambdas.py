@@ -24,8 +24,9 @@ __all__ = ["Lambdas", "Pulls", "read_schedule"]
 
 _POWERS = {"query_terms": 1.0, "document_terms": 1.0, "flops": 0.5}
 """FLOPS moves with the terms of both sides: its root is what moves as they do."""
-_UNIT_MEMORY = 10
-"""Updates over which the ratio of the pulls is averaged."""
+_RANKING_MEMORY, _PENALTY_MEMORY = 100, 10
+"""Steps over which the pulls are averaged. Adam divides by what gradients were over many steps, so the unit must not
+follow the ranking loss's from step to step; the penalty's change as vectors thin out."""
 
 
 class Pulls(NamedTuple):
@@ -37,11 +38,27 @@ class Pulls(NamedTuple):
     penalty_d: float
 
 
+_MEMORIES = (_RANKING_MEMORY, _PENALTY_MEMORY, _RANKING_MEMORY, _PENALTY_MEMORY)
+
+
+class _Mean:
+    """A running mean that forgets what lies more than `memory` additions back; of the first, the plain mean."""
+
+    def __init__(self, memory: int) -> None:
+        self._memory = memory
+        self.state: tuple[int, float] = (0, 0.0)
+
+    def add(self, value: float) -> None:
+        count, mean = self.state
+        count = min(count + 1, self._memory)
+        self.state = (count, mean + (value - mean) / count)
+
+
 class Lambdas:
     """The lambdas of queries and documents at each step of a run.
 
-    A steered lambda is strength * unit: the strength is a controller's, and the unit is the mean ratio of the ranking
-    loss's pull to the penalty's, so that a strength means the same beside any loss and at any size of the weights.
+    A steered lambda is strength * unit: the strength is a controller's, and the unit is the ratio of the ranking loss's
+    mean pull to the penalty's, so that a strength means the same beside any loss and at any size of the weights.
     """
 
     def __init__(self, config: TrainConfig) -> None:
@@ -54,7 +71,7 @@ class Lambdas:
             for name, target in wanted.items()
             if target is not None
         }
-        self._units: list[float | None] = [None, None]
+        self._pulls = {name: _Mean(memory) for name, memory in zip(Pulls._fields, _MEMORIES, strict=True)}
         self._now = (0.0, 0.0)
         self._schedule: list[tuple[int, float, float]] = []
 
@@ -79,11 +96,9 @@ class Lambdas:
 
     def observe(self, activity: Activity, pulls: Pulls, authority: float = 1.0) -> None:
         """Take note of what a step's batch was like; the controllers may move. For `authority` see `Controller`."""
-        sides = ((pulls.ranking_q, pulls.penalty_q), (pulls.ranking_d, pulls.penalty_d))
-        for side, (ranking, penalty) in enumerate(sides):
-            if ranking > 0 and penalty > 0:
-                ratio, before = math.log(ranking) - math.log(penalty), self._units[side]
-                self._units[side] = ratio if before is None else before + (ratio - before) / _UNIT_MEMORY
+        for name, pull in pulls._asdict().items():
+            if pull > 0:
+                self._pulls[name].add(math.log(pull))
         moved = [
             controller.observe(getattr(activity, name) ** _POWERS[name], authority)
             for name, controller in self._controllers.items()
@@ -91,7 +106,13 @@ class Lambdas:
         if any(moved):
             query = self._controllers.get("query_terms") or self._controllers.get("flops")
             document = self._controllers.get("document_terms") or self._controllers.get("flops")
-            self._now = (_lambda(query, self._units[0]), _lambda(document, self._units[1]))
+            self._now = (self._lambda(query, "q"), self._lambda(document, "d"))
+
+    def _lambda(self, controller: Controller | None, side: str) -> float:
+        ranking, penalty = self._pulls[f"ranking_{side}"], self._pulls[f"penalty_{side}"]
+        if controller is None or not (ranking.state[0] and penalty.state[0]):
+            return 0.0
+        return controller.strength * math.exp(ranking.state[1] - penalty.state[1])
 
     @property
     def schedule(self) -> dict[str, Any] | None:
@@ -111,12 +132,15 @@ class Lambdas:
     def state(self) -> dict[str, Any]:
         """Give the numbers that a checkpoint must hold, as JSON values."""
         controllers = {name: controller.state() for name, controller in self._controllers.items()}
-        return {"controllers": controllers, "units": list(self._units), "now": list(self._now)}
+        pulls = {name: list(mean.state) for name, mean in self._pulls.items()}
+        return {"controllers": controllers, "pulls": pulls, "now": list(self._now)}
 
     def load(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
         """Go on from what a checkpoint held."""
         self._schedule = [(int(step), query, document) for step, query, document in tensors["schedule"].tolist()]
-        self._units, self._now = list(state["units"]), (state["now"][0], state["now"][1])
+        self._now = (state["now"][0], state["now"][1])
+        for name, mean in self._pulls.items():
+            mean.state = (state["pulls"][name][0], state["pulls"][name][1])
         for name, controller in self._controllers.items():
             controller.load(state["controllers"][name])
 
@@ -135,7 +159,3 @@ def read_schedule(path: str | Path) -> list[tuple[int, float, float]]:
     if not rows or rows != sorted(rows) or not all(math.isfinite(value) for row in rows for value in row):
         raise ConfigError(f"lambda_schedule: {path} holds no rows of rising steps and finite lambdas.")
     return rows
-
-
-def _lambda(controller: Controller | None, unit: float | None) -> float:
-    return 0.0 if controller is None or unit is None else controller.strength * math.exp(unit)

@@ -1,0 +1,147 @@
+#include "use_segment.hpp"
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <limits>
+#include <numeric>
+#include <random>
+#include <tuple>
+#include <vector>
+
+#include "everglade/errors.hpp"
+#include "everglade/score.hpp"
+#include "everglade/search.hpp"
+
+namespace everglade::fuzz {
+namespace {
+
+constexpr std::size_t kMostDocuments = 4096;  // of a segment that is used whole; larger ones would only slow things down
+
+void require(bool holds, const char* what) {
+    if (holds) return;
+    std::fprintf(stderr, "wrong answer: %s\n", what);
+    std::abort();
+}
+
+struct OwnQuery {
+    std::vector<std::int64_t> starts;
+    std::vector<std::int32_t> terms;
+    std::vector<std::uint32_t> impacts;
+};
+
+OwnQuery draw_query(const Segment& segment, std::mt19937& random) {
+    OwnQuery query;
+    const auto present = segment.postings().terms;
+    const std::size_t count = segment.n_terms() == 0 ? 0 : random() % 6;
+    for (std::size_t i = 0; i < count; ++i) {
+        const std::uint32_t term = !present.empty() && random() % 4 != 0 ? present[random() % present.size()]
+                                                                        : random() % segment.n_terms();
+        query.terms.push_back(static_cast<std::int32_t>(term));
+        query.impacts.push_back(random() % 5 == 0 ? 4095 : 1 + random() % 9);
+    }
+    query.starts = {0, static_cast<std::int64_t>(query.terms.size())};
+    return query;
+}
+
+struct Answer {
+    std::vector<std::int32_t> segments;
+    std::vector<std::uint32_t> locals;
+    std::vector<std::uint32_t> scores;
+
+    explicit Answer(std::size_t k) : segments(k), locals(k), scores(k) {}
+    Results results() { return {segments, locals, scores}; }
+    bool operator==(const Answer&) const = default;
+};
+
+/// Best first: greater scores, then smaller ids, over the postings as gather_rows gives them.
+Answer naive_search(const Segment& segment, const OwnQuery& query, const std::vector<std::uint8_t>& hidden,
+                    std::size_t k) {
+    const GatheredRows rows = segment.gather_rows();
+    std::vector<std::pair<std::uint32_t, std::uint32_t>> found;
+    for (std::uint32_t local = 0; local < segment.n_documents(); ++local) {
+        if ((hidden[local / 8] >> (local % 8) & 1) != 0) continue;
+        std::uint32_t score = 0;
+        for (auto entry = rows.starts[local]; entry < rows.starts[local + 1]; ++entry) {
+            for (std::size_t i = 0; i < query.terms.size(); ++i) {
+                if (static_cast<std::uint32_t>(query.terms[i]) == rows.terms[entry]) {
+                    score += query.impacts[i] * rows.impacts[entry];
+                }
+            }
+        }
+        if (score > 0) found.emplace_back(score, local);
+    }
+    std::sort(found.begin(), found.end(), [&](const auto& a, const auto& b) {
+        if (a.first != b.first) return a.first > b.first;
+        return segment.id_bytes(a.second) < segment.id_bytes(b.second);
+    });
+    Answer answer(k);
+    std::fill(answer.segments.begin(), answer.segments.end(), -1);
+    for (std::size_t i = 0; i < std::min(k, found.size()); ++i) {
+        answer.segments[i] = 0;
+        answer.scores[i] = found[i].first;
+        answer.locals[i] = found[i].second;
+    }
+    return answer;
+}
+
+void use_searches(const Segment& segment, std::mt19937& random, bool verified) {
+    const OwnQuery query = draw_query(segment, random);
+    const std::size_t k = 1 + random() % 12;
+    std::vector<std::uint8_t> hidden((std::size_t{segment.n_documents()} + 7) / 8);
+    for (auto& byte : hidden) byte = static_cast<std::uint8_t>(random() & random());
+    const std::vector<SearchedSegment> searched{{&segment, hidden}};
+    const Queries queries{query.starts, query.terms, query.impacts};
+    Answer exact(k), rough(k), whole(k);
+    search(searched, queries, k, 1, exact.results());
+    search_approximate(searched, queries, k, 1, {0.5, k + random() % 9}, rough.results());
+    search_approximate(searched, queries, k, 1, {1.0, k}, whole.results());
+    if (!verified) return;
+    require(exact == naive_search(segment, query, hidden, k), "search and the naive sum over the postings differ");
+    if (!segment.has_rows()) require(exact == whole, "search and the approximate search of the whole mass differ");
+}
+
+void use_documents(const Segment& segment, std::mt19937& random) {
+    std::uint64_t sum = segment.gather_rows().terms.size() + segment.n_row_entries();
+    const OwnQuery query = draw_query(segment, random);
+    std::vector<std::uint32_t> locals(segment.n_documents());
+    std::iota(locals.begin(), locals.end(), 0u);
+    std::vector<std::uint32_t> scores(locals.size());
+    score_documents(segment, locals, {query.terms, query.impacts}, scores);
+    if (segment.has_weights()) {
+        std::vector<double> exact(locals.size());
+        const std::vector<float> weights(query.impacts.begin(), query.impacts.end());
+        score_documents_float(segment, locals, query.terms, weights, exact);
+        sum += static_cast<std::uint64_t>(std::count(exact.begin(), exact.end(), 0.0));
+    }
+    for (const std::uint32_t local : locals) {
+        sum += scores[local] + segment.find_impact(0, local) * (segment.postings().terms.empty() ? 0 : 1);
+        if (!segment.has_rows()) continue;
+        const auto [first, last] = segment.row(local);
+        for (auto i = first; i < last; ++i) sum += segment.rows().term(i) + segment.rows().impacts[i];
+    }
+    if (sum == std::numeric_limits<std::uint64_t>::max()) std::abort();  // so that the reads cannot be left out
+}
+
+void use_ids(const Segment& segment, bool verified) {
+    for (std::uint32_t local = 0; local < segment.n_documents(); ++local) {
+        try {
+            const auto found = segment.find(segment.id(local));
+            require(!verified || found == local, "an id of a verified segment is not found where it stands");
+        } catch (const CorruptSegment&) {
+            require(!verified, "a verified segment holds an id that is no text");
+        }
+    }
+}
+
+}  // namespace
+
+void use_segment(const Segment& segment, std::uint32_t seed, bool verified) {
+    std::mt19937 random(seed);
+    if (segment.n_documents() > kMostDocuments) return;
+    use_searches(segment, random, verified);
+    use_documents(segment, random);
+    use_ids(segment, verified);
+}
+
+}  // namespace everglade::fuzz
