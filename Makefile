@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 SOURCES := pyproject.toml CMakeLists.txt constraints.txt $(shell find engine -name '*.[ch]pp' -o -name CMakeLists.txt)
 
-.PHONY: help demo test setup lint types layers engine-test unit docs format clean
+.PHONY: help demo test setup lint types layers engine-test engine-test-aarch64 unit docs format clean
 
 help:  ## Show what can be made
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
 
 $(VENV)/installed: $(SOURCES)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -45,6 +45,13 @@ engine-test: $(VENV)/ready  ## Build the engine without Python and run its own t
 	$(BIN)/cmake -S . -B build/engine -DEVERGLADE_ENGINE_TESTS=ON >build/engine.log
 	$(BIN)/cmake --build build/engine --parallel >>build/engine.log
 	$(BIN)/ctest --test-dir build/engine --output-on-failure
+
+engine-test-aarch64: $(VENV)/ready  ## The same for aarch64, emulated (wants aarch64-linux-gnu-g++ and qemu-aarch64)
+	$(BIN)/cmake -S . -B build/aarch64 -DEVERGLADE_ENGINE_TESTS=ON \
+	  -DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR=aarch64 -DCMAKE_CXX_COMPILER=aarch64-linux-gnu-g++ \
+	  '-DCMAKE_CROSSCOMPILING_EMULATOR=qemu-aarch64;-L;/usr/aarch64-linux-gnu' >build/aarch64.log
+	$(BIN)/cmake --build build/aarch64 --parallel >>build/aarch64.log
+	$(BIN)/ctest --test-dir build/aarch64 --output-on-failure
 
 unit: $(VENV)/ready $(VENV)-st5/ready
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2

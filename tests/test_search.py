@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from everglade.errors import ConfigError, IndexFolderError, InputError, ModelError, ModelMismatch
+from everglade.errors import ConfigError, CorruptIndex, IndexFolderError, InputError, ModelError, ModelMismatch
 from everglade.explain import explain_vectors
 from everglade.reference import Impacts, quantise_documents, quantise_queries, search_impacts
 from everglade.search import Hit, Index, Match
@@ -232,12 +232,30 @@ def test_an_index_is_optimised_and_calibrated(rich_index):
     before = rich_index.search("rest", k=9)
     assert rich_index.optimise() == 1
     assert rich_index.search("rest", k=9) == before
-    for queries in (None, {"q1": "rest", "q2": "flood"}, [Query("q1", "rest"), Query("q2", "flood")]):
+    texts = [" ".join(["rest"] * n + ["flood"] * m) for n in range(1, 9) for m in range(8)]
+    by_id = {f"q{place}": text for place, text in enumerate(texts)}
+    for queries in (by_id, [Query(*pair) for pair in by_id.items()], rich_index.encoder.encode_queries(texts)):
         noted = rich_index.calibrate(queries)
-        assert noted.given == (queries is not None)
+        assert (noted.given, noted.queries) == (True, 64)
         assert rich_index.info().calibration == noted
+    with pytest.raises(ConfigError, match="this index give 4 different queries"):
+        rich_index.calibrate()
     assert rich_index.search("rest", k=9, recall=0.9) == before
     assert rich_index.search_many({"q": "rest"}, recall=0.99)["q"] == {hit.id: hit.score for hit in before}
+
+
+def test_a_damaged_id_is_named_with_its_file_and_place(index, bag):
+    index.close()
+    (segment,) = index.path.glob("*.segment")
+    content = bytearray(segment.read_bytes())
+    assert content.endswith(b"d3d4")
+    content[-3] = 0xFF
+    segment.write_bytes(content)
+    with Index.open(index.path, bag, verify=False) as damaged:
+        with pytest.raises(CorruptIndex, match="an id is not UTF-8. Restore it from a backup") as caught:
+            damaged.search("rest")
+        assert str(segment) in str(caught.value)
+        assert damaged.search_many({"q": "flood"}, k=1)["q"].keys() == {"d2"}
 
 
 # Adding
@@ -344,7 +362,7 @@ def test_the_batch_size_changes_no_answer(documents, sizes, memory_folder, bag):
 
 def test_the_batch_size_does_not_decide_the_impact_scale(tmp_path, bag, monkeypatch):
     """The heaviest weight comes late: without a first batch of fixed size it would be clipped by small batches only."""
-    monkeypatch.setattr("everglade.search.FIRST_BATCH", 6)
+    monkeypatch.setattr("everglade.adding.FIRST_BATCH", 6)
     late = [(str(place), "rest " * (1 + place * 9)) for place in range(9)]
     answers = []
     for size in (1, 4, 100):

@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping, Sequence, Sized
-from itertools import islice
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from everglade.adding import add_folder, add_texts
 from everglade.errors import ConfigError, InputError
-from everglade.explain import Explanation, Match, Row, TermWeight, explain_vectors, match_terms
+from everglade.explain import Explanation, Match, TermWeight, explain_vectors
+from everglade.hits import Hit, explain_hits, stored_query
 from everglade.index.filters import Where
-from everglade.index.intake import DocumentsById, as_document, as_queries, check_ids, check_matrix, check_texts
+from everglade.index.intake import as_queries, check_matrix
 from everglade.index.merging import MERGED_DOCUMENTS
 from everglade.index.options import IndexOptions
-from everglade.index.snapshot import Snapshot
 from everglade.index.store import IndexInfo, Store
 from everglade.index.values import Calibration
-from everglade.model_reference import check_model, check_reference, load_model, make_reference, refer_to
-from everglade.progress import Meter
+from everglade.model_reference import check_model, load_model, make_reference, refer_to
 from everglade.texts import Document, Query, Run
-from everglade.vectors import SparseMatrix, read_manifest, read_vectors
+from everglade.vectors import SparseMatrix
 
 if TYPE_CHECKING:
     from everglade.encode import Encoder
@@ -31,18 +30,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Calibration", "Explanation", "Hit", "Index", "IndexInfo", "Match", "TermWeight", "explain_vectors"]
 
-FIRST_BATCH = 4096
-"""Documents in the first commit of `Index.add`, whatever its batch size, as they decide the impact scale."""
 HITS_AT_A_TIME = 2**22
 QUERIES_AT_A_TIME = 4096
-
-
-class Hit(NamedTuple):
-    """A document that was found. `why` holds each shared term, the greatest contribution first; they sum to `score`."""
-
-    id: str
-    score: float
-    why: tuple[Match, ...]
 
 
 class Index:
@@ -194,27 +183,15 @@ class Index:
         """
         if batch_documents < 1:
             raise ConfigError(f"batch_documents is {batch_documents}: it must be at least 1.")
-        encoder = self.encoder
-        check_model(self._store, encoder)  # it may have been trained since the index was opened
-        self._store.become_writer()
-        meter = Meter(len(documents) if total is None and isinstance(documents, Sized) else total, progress)
-        remaining = (as_document(value, place) for place, value in enumerate(documents, start=1))
-        added = 0
-        while batch := list(islice(remaining, batch_documents if self._store.meta.impact_scale else FIRST_BATCH)):
-            check_texts(batch, check_ids(document.id for document in batch))
-            changed = self._changed(batch) if skip_unchanged else batch
-            if changed:
-                matrix = encoder.encode_documents([document.full_text for document in changed])
-                self._store.add(changed, [document.id for document in changed], matrix)
-            if len(changed) < len(batch):
-                meter.skip(len(batch) - len(changed))
-            meter.advance(len(changed))
-            added += len(changed)
-        return added
-
-    def _changed(self, batch: list[Document]) -> list[Document]:
-        latest = {document.id: document for document in batch}
-        return [document for document in latest.values() if self._store.document(document.id) != document]
+        return add_texts(
+            self._store,
+            self.encoder,
+            documents,
+            batch_documents,
+            progress,
+            skip_unchanged=skip_unchanged,
+            total=total,
+        )
 
     def add_vectors(
         self, ids: Sequence[str], matrix: SparseMatrix, documents: Sequence[Document] | None = None
@@ -247,20 +224,7 @@ class Index:
             ModelMismatch: if its vectors come from another model than those of the index.
             InputError: if they are vectors of queries, or the document of a vector is not among `documents`.
         """
-        manifest = read_manifest(path)
-        description = manifest["description"]
-        if description.get("side") == "query":
-            raise InputError(f"{path} holds vectors of queries. Encode the documents and add those.")
-        model = description.get("model") or {}
-        reference = make_reference(model.get("name"), model.get("fingerprint"), description.get("settings"))
-        check_reference(self._store, reference, f"the model of {path}")
-        self._store.become_writer()
-        meter = Meter(manifest["rows"], progress)
-        texts = None if documents is None else DocumentsById(documents)
-        for shard in read_vectors(path):
-            self._store.add(None if texts is None else texts.take(shard.ids), shard.ids, shard.matrix)
-            meter.advance(len(shard.ids))
-        return int(manifest["rows"])
+        return add_folder(self._store, path, documents, progress)
 
     def delete(self, ids: Iterable[str]) -> int:
         """Delete documents in one commit that is durable when this returns; gives the number that existed."""
@@ -294,7 +258,7 @@ class Index:
             threads: Queries searched at a time; 0 means one for each core.
 
         Raises:
-            ConfigError: if there are fewer than two queries with terms.
+            ConfigError: if there are fewer than 50 different queries with terms.
             LockHeld: if another process is writing.
         """
         if queries is not None and not isinstance(queries, SparseMatrix):
@@ -328,12 +292,7 @@ class Index:
         queries = self._encode_queries([text])
         snapshot, shown = self._store.view(where)
         found = self._store.search_in(snapshot, shown, queries, k, recall=recall, float_exact=float_exact)
-        query = queries.canonical().row(0) if float_exact else _stored_query(snapshot, queries)
-        hits = []
-        for id, score in found.hits(0).items():
-            document = snapshot.weights(id, query[0]) if float_exact else snapshot.rounded_weights(id)
-            hits.append(Hit(id, score, match_terms(query, document, self._term_names())))
-        return hits
+        return explain_hits(snapshot, queries, found, self._term_names())
 
     def search_many(
         self,
@@ -386,8 +345,8 @@ class Index:
             matrix: The queries.
             k: Hits for each query.
             recall: The share of the exact hits that will do on average, above 0 and up to 1; None means all. What is
-                done for it was measured on this index, see `calibrate`. Small indexes, and searches for more than 100
-                hits, are always exact.
+                done for it was measured on this index, see `calibrate`. Small indexes that were not calibrated, and
+                searches for more than 100 hits, are always exact.
             threads: Queries searched at a time; 0 means one for each core.
             where: Only documents whose metadata fulfil this, see `search`.
             float_exact: Score by float16 weights rather than impacts, which the index must keep.
@@ -415,7 +374,7 @@ class Index:
         snapshot = self._store.snapshot
         if snapshot.place(id) is None:
             raise InputError(f"there is no document {id!r} in {self.path}.")
-        return explain_vectors(_stored_query(snapshot, queries), snapshot.rounded_weights(id), self._term_names())
+        return explain_vectors(stored_query(snapshot, queries), snapshot.rounded_weights(id), self._term_names())
 
     def info(self) -> IndexInfo:
         """Say what the index holds."""
@@ -454,9 +413,3 @@ class Index:
         if self._names is None:
             self._names = self.encoder.term_names()
         return self._names
-
-
-def _stored_query(snapshot: Snapshot, queries: SparseMatrix) -> Row:
-    """Give the one query as it is searched: rounded, and without the terms that came to nothing."""
-    impacts, scales = snapshot.quantise(queries)
-    return impacts.terms, impacts.impacts / scales[0]

@@ -61,6 +61,21 @@ class Disk:
         self.pending_names: list[Name] = []
         self._take_in(folder, ROOT)
 
+    def lay_out(self, folder: Path) -> None:
+        """Write what processes see, synced or not, to an empty folder, and go on with the calls that are made there."""
+        self._numbers = {folder.stat().st_ino: ROOT}
+        self._lay_out(folder, ROOT)
+
+    def _lay_out(self, folder: Path, number: int) -> None:
+        for name, inner in self.names[number].items():
+            path = folder / name
+            if inner in self.files:
+                path.write_bytes(apply_whole(self.files[inner]))
+            else:
+                path.mkdir()
+                self._lay_out(path, inner)
+            self._numbers[path.stat().st_ino] = inner
+
     def _take_in(self, folder: Path, number: int) -> None:
         """Begin with what lies there, all of it durable."""
         self._numbers[folder.stat().st_ino] = number

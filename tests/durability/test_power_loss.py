@@ -11,6 +11,7 @@ from collections import Counter
 import pytest
 
 STATES = 10_000
+KILL_EVERY = 20
 SEED = 1
 
 
@@ -35,6 +36,14 @@ def test_nothing_is_lost_and_nothing_appears(run_trials):
 )
 def test_a_program_that_leaves_out_a_step_is_found_out(run_trials, left_out):
     assert run_trials("power", STATES, SEED, left_out)["wrong"] >= 20
+
+
+def test_nothing_is_lost_when_a_recovery_is_cut_off(run_trials):
+    """The killed writer's last commit may not be on the disk yet: no file goes before it is."""
+    found = run_trials("killed", KILL_EVERY, SEED)
+    assert found["wrong"] == 0, found
+    assert found["kills"] > 30
+    assert found["states"] > 500
 
 
 KINDS = {"write": {"write", "pwrite64"}, "truncate": {"ftruncate"}, "rename": {"renameat2"}, "unlink": {"unlinkat"}}

@@ -2,11 +2,14 @@
 
     python trials.py record FOLDER
     python trials.py power FOLDER STATES SEED [IGNORED,...]
+    python trials.py killed FOLDER EVERY SEED
     python trials.py faults FOLDER EVERY SEED
 
 `record` runs the script of scripted.py and counts its calls. `power` cuts the power at every one of them, draws states
 of the disk until there are STATES different ones, and opens each as a new process would; calls that are IGNORED do not
-count, and "collect first" removes files before the commit that makes it right. `faults` lets every EVERYth call of
+count, and "collect first" removes files before the commit that makes it right. `killed` ends the process after every
+EVERYth call, and after each that ends a transaction, lets another one become the writer, and cuts the power at every
+call of that. `faults` lets every EVERYth call of
 every change fail or be the last.
 """
 
@@ -30,11 +33,13 @@ from scripted import SEGMENT_DOCUMENTS, Contents, read_index, run_all, states, t
 from watched import Call, Calls, read_log
 
 from everglade.index import segments
+from everglade.index.store import Store
 
 INDEX = "i"
 SHOWN = 5
 TIDY_EVERY = 16
 CUT_AGAIN_EVERY = 100
+SAMPLES = 6
 
 
 class Trials:
@@ -198,11 +203,58 @@ def power(folder: Path, count: int, seed: int, ignored: Iterable[str] = ()) -> d
     }
 
 
+def killed(folder: Path, every: int, seed: int) -> dict[str, Any]:
+    """Kill, recover and then cut the power; stop after 20 states that are wrong."""
+    began = time.monotonic()
+    trials = Trials(folder, seed)
+    recorded = record(trials.calls, folder)
+    shutil.rmtree(folder / "disk")
+    kills = 0
+    for number, call in enumerate(recorded):
+        commits = call.what == "unlink" and call.path.endswith("-journal")
+        if (commits or number % every == 0) and call.what != "note" and len(trials.wrong) < 20:
+            _, disk, allowed = next(cut for cut in cuts(recorded, (), folder / "disk") if cut[0] == number)
+            kills += _recover_and_cut(trials, disk, allowed, f"killed after call {number}, {call.what}")
+    return {
+        "kills": kills,
+        "states": trials.opened,
+        "seed": seed,
+        "seconds": round(time.monotonic() - began, 1),
+        "wrong": len(trials.wrong),
+        "kinds": dict(trials.kinds),
+        "examples": trials.wrong[:SHOWN],
+    }
+
+
+def _recover_and_cut(trials: Trials, disk: Disk, allowed: range, where: str) -> bool:
+    """Let a process become the writer of what the killed one left, nothing of which need be on the disk yet."""
+    place, log = trials.folder / "disk", trials.folder / "recovery.log"
+    place.mkdir()
+    disk.lay_out(place)
+    if not (place / INDEX).exists():
+        shutil.rmtree(place)
+        return False
+    with trials.calls.recording(place, log):
+        contents = read_index(place / INDEX)
+        with Store.open(place / INDEX) as store:
+            store.become_writer()
+    shutil.rmtree(place)
+    require(contents, [trials.expected[number] for number in allowed])
+    for made in read_log(log):
+        disk.take(made)
+        for _ in range(SAMPLES):
+            what = f"{where}, cut after {made.what} {Path(made.path).name}"
+            trials.judge(disk.after_a_cut(trials.generator), allowed, what, again=False)
+    return True
+
+
 if __name__ == "__main__":
     segments.SEGMENT_DOCUMENTS = SEGMENT_DOCUMENTS
     what, where, *rest = sys.argv[1:]
     if what == "record":
         result = dict(Counter(call.what for call in record(Calls(), Path(where))))
+    elif what == "killed":
+        result = killed(Path(where), int(rest[0]), int(rest[1]))
     elif what == "power":
         result = power(Path(where), int(rest[0]), int(rest[1]), rest[2].split(",") if rest[2:] else ())
     else:

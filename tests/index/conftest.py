@@ -1,12 +1,16 @@
 """What the tests of the index share: small vectors, and the reference's answer over a dictionary of them."""
 
 import shutil
+import sqlite3
 import tempfile
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from everglade.index.rows import insert_documents
+from everglade.index.values import DocumentRow
 from everglade.reference import Impacts, quantise_documents, quantise_queries, search_impacts
 from everglade.vectors import SparseMatrix
 
@@ -82,3 +86,21 @@ def memory_folder():
     path = Path(tempfile.mkdtemp(dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
     yield path
     shutil.rmtree(path)
+
+
+@pytest.fixture
+def reseal_catalog():
+    """A function that gives every row of a folder's catalog the checksum that it should have."""
+
+    def reseal(folder):
+        connection = sqlite3.connect(folder / "catalog.sqlite", isolation_level=None)
+        rows = connection.execute("SELECT key, value FROM meta").fetchall()
+        sums = [(zlib.crc32(f"{key}\0{value}".encode()), key) for key, value in rows]
+        connection.executemany("UPDATE meta SET checksum = ? WHERE key = ?", sums)
+        columns = ", ".join(DocumentRow._fields)
+        documents = [DocumentRow(*row) for row in connection.execute(f"SELECT {columns} FROM documents").fetchall()]
+        connection.execute("DELETE FROM documents")
+        insert_documents(connection, documents)
+        connection.close()
+
+    return reseal

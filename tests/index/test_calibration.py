@@ -1,13 +1,18 @@
 """Approximate search by the recall that is wanted."""
 
 import sqlite3
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from everglade import _engine
 from everglade.errors import ConfigError, CorruptIndex
 from everglade.index import calibration
-from everglade.index.calibration import choose_effort, is_fresh, sample_queries
+from everglade.index.calibration import Efforts, choose_effort, is_fresh, sample_queries
 from everglade.index.options import IndexOptions
 from everglade.index.snapshot import EXACT, Effort
 from everglade.index.store import Store
@@ -67,10 +72,22 @@ def test_calibrating_again_gives_the_same(store):
 
 
 def test_real_queries_may_be_given(store):
-    noted = store.calibrate(corpus(30, seed=4).top_terms(5))
-    assert (noted.queries, noted.given) == (30, True)
-    with pytest.raises(ConfigError, match="at least 2"):
-        store.calibrate(SparseMatrix.from_rows([{1: 1.0}, {}], N_TERMS))
+    noted = store.calibrate(corpus(60, seed=4).top_terms(5))
+    assert (noted.queries, noted.given) == (60, True)
+
+
+def test_too_few_different_queries_are_refused(store):
+    """They would choose by chance, and measure with what chose."""
+    queries = corpus(calibration.LEAST_QUERIES, seed=5).top_terms(5)
+    nothing = SparseMatrix.from_rows([{}], N_TERMS)
+    one_less = queries.rows(0, len(queries) - 1)
+    before = store.meta.calibration
+    for given in (one_less, SparseMatrix.stack([one_less, one_less, nothing])):
+        with pytest.raises(ConfigError, match=rf"of the {len(given)} queries .* 49 have terms .* at least 50"):
+            store.calibrate(given)
+    assert store.meta.calibration == before
+    assert store.calibrate(SparseMatrix.stack([queries, one_less, nothing])).queries == len(queries)
+    assert store.calibrate(SparseMatrix.stack([queries, queries])) == store.calibrate(queries)
 
 
 def test_recall_one_and_deep_searches_are_exact(store):
@@ -101,6 +118,51 @@ def test_a_small_index_is_searched_exactly_and_a_large_one_measured_once(tmp_pat
         assert store.meta.calibration is None
 
 
+def test_an_index_is_measured_once_however_many_threads_ask(store, monkeypatch):
+    monkeypatch.setattr(calibration, "SMALL_INDEX", 100)
+    measured, together = [], threading.Barrier(4)
+    real = calibration.measure
+    monkeypatch.setattr(calibration, "measure", lambda *a, **k: measured.append(k["threads"]) or real(*a, **k))
+    with Store.open(store.path) as reader:
+        snapshot = replace(reader.snapshot, meta=replace(reader.meta, calibration=None))
+        efforts = Efforts()
+
+        def choose(_):
+            together.wait()
+            return efforts.choose(snapshot, 10, 0.9)
+
+        with ThreadPoolExecutor(4) as pool:
+            assert len(set(pool.map(choose, range(4)))) == 1
+    assert measured == [0]  # on all cores
+
+
+def test_an_index_that_gives_too_few_queries_is_searched_exactly(tmp_path, monkeypatch):
+    monkeypatch.setattr(calibration, "SMALL_INDEX", 100)
+    with Store.create(tmp_path / "i", n_terms=N_TERMS) as store:
+        store.add(None, [f"d{place:03}" for place in range(200)], SparseMatrix.from_rows([{1: 1.0}] * 200, N_TERMS))
+        found = store.search(SparseMatrix.from_rows([{1: 1.0}], N_TERMS), 2, recall=0.9)
+        assert found.ids.tolist() == [["d000", "d001"]]
+
+
+@pytest.mark.parametrize("effort", [EXACT, None], ids=["whole vectors", "usual"])
+def test_threads_find_the_same_and_score_whole_vectors_at_the_same_time(store, monkeypatch, effort):
+    """Where postings are pruned the exact search scores every document; that is done by as many threads as asked."""
+    workers = set()
+    real = _engine.score_documents
+    monkeypatch.setattr(
+        _engine, "score_documents", lambda *a: (workers.add(threading.get_ident()), time.sleep(0.01), real(*a))[-1]
+    )
+    queries = corpus(9, seed=6)
+    alone = store.snapshot.search(queries, 150, 1, effort=effort)
+    assert workers <= {threading.get_ident()}
+    workers.clear()
+    together = store.snapshot.search(queries, 150, 3, effort=effort)
+    assert together.ids.tolist() == alone.ids.tolist()
+    assert together.integer_scores.tolist() == alone.integer_scores.tolist()
+    if store.meta.options.prune and effort is EXACT:
+        assert 1 < len(workers) <= 3
+
+
 def test_the_least_effort_that_reaches_the_recall_is_chosen():
     rows = (
         CalibrationRow(10, 0.9, 0.6, 5, 0.92),
@@ -127,16 +189,26 @@ def test_queries_are_made_from_documents_that_can_be_found(tmp_path):
         assert queries.terms.tolist() == [2, 3]
         store.delete(["b", "c"])
         assert len(sample_queries(store.snapshot)) == 0
-        with pytest.raises(ConfigError, match="at least 2"):
+        with pytest.raises(ConfigError, match="this index give 0 different queries .* searched exactly"):
             store.calibrate()
 
 
 @pytest.mark.parametrize(
     "value",
     ["3", "{}", '{"documents": -1, "queries": 3, "given": false, "rows": []}']
+    + ['{"documents": 1, "queries": 3, "given": null, "rows": []}']
+    + ['{"documents": 1, "queries": 3, "given": true, "rows": 7}']
     + [
         f'{{"documents": 1, "queries": 3, "given": false, "rows": [{row}]}}'
-        for row in ("3", "[10]", "[10, 2.0, 0.5, 5, 0.9]", "[10, 0.9, 0, 5, 0.9]", '["x", 0.9, 0.5, 5, 0.9]')
+        for row in (
+            *("3", "[10]", "[10, 2.0, 0.5, 5, 0.9]", "[10, 0.9, 0, 5, 0.9]", '["x", 0.9, 0.5, 5, 0.9]', "null"),
+            *(
+                "[10, null, 0.5, 5, 0.9]",
+                "[10, 0.9, 0.5, 5, null]",
+                "[10, 0.9, 0.5, null, 0.9]",
+                "[10, true, 0.5, 5, 1]",
+            ),
+        )
     ],
 )
 def test_a_hostile_calibration_is_refused(tmp_path, value):
@@ -145,5 +217,5 @@ def test_a_hostile_calibration_is_refused(tmp_path, value):
     connection.execute("UPDATE meta SET value = ? WHERE key = 'calibration'", (value,))
     connection.commit()
     connection.close()
-    with pytest.raises(CorruptIndex, match="table meta"):
+    with pytest.raises(CorruptIndex, match="table meta cannot be understood: .*calibration"):
         Store.open(tmp_path / "i")

@@ -12,17 +12,11 @@ from pathlib import Path
 import pytest
 
 from everglade.errors import CorruptIndex, FormatTooNew, LockHeld
-from everglade.index.catalog import (
-    _SCHEMA,
-    FILE_NAME,
-    VERSION,
-    Catalog,
-    CatalogWriter,
-    Change,
-    DocumentRow,
-    Meta,
-    SegmentRow,
-)
+from everglade.index.catalog import Catalog
+from everglade.index.commits import CatalogWriter
+from everglade.index.connection import FILE_NAME, VERSION, FormatTooOld
+from everglade.index.rows import SCHEMA
+from everglade.index.values import Change, DocumentRow, Meta, SegmentRow
 from everglade.texts import Document
 
 META = Meta(uuid="0123456789abcdef" * 2, n_terms=9)
@@ -35,7 +29,7 @@ def folder(tmp_path):
 
 
 def add(writer, catalog, number, ids):
-    segment = SegmentRow(number, f"{number}.segment", len(ids), 3, 100, 7)
+    segment = SegmentRow(number, f"{number}.segment", len(ids), 3, 3, 100, 7)
     rows = [DocumentRow(id, number, place, "title", f"text of {id}", '{"n": 1}') for place, id in enumerate(ids)]
     return writer.commit(Change(catalog.read({}).meta, gone=ids, segments=[segment], documents=rows))
 
@@ -73,7 +67,7 @@ def test_a_failed_commit_changes_nothing(folder):
         before = catalog.read({})
         with pytest.raises(CorruptIndex):
             add(writer, catalog, 1, ["b"])  # the number is taken
-        with pytest.raises(sqlite3.ProgrammingError):
+        with pytest.raises(TypeError):
             writer.commit(Change(before.meta, gone=["a"], documents=[None]))  # our own mistake stays visible
         assert catalog.read({}).meta == before.meta
         assert catalog.document("a") is not None
@@ -90,7 +84,7 @@ def test_the_lock_has_one_holder_and_names_it(folder):
 
 def test_the_lock_goes_with_its_holder(folder):
     holder = subprocess.Popen(
-        [sys.executable, "-c", f"from everglade.index.catalog import *\nfrom pathlib import Path\n"
+        [sys.executable, "-c", f"from everglade.index.commits import *\nfrom pathlib import Path\n"
          f"w = CatalogWriter(Path({str(folder)!r}))\nprint('held', flush=True)\ninput()"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -123,7 +117,7 @@ def test_a_commit_whose_end_cannot_be_synced_is_not_acknowledged(folder, monkeyp
 
 def test_making_a_catalog_where_there_is_no_room_is_an_os_error(tmp_path, monkeypatch):
     monkeypatch.setattr(
-        "everglade.index.catalog._SCHEMA", "PRAGMA max_page_count = 1; BEGIN; " + _SCHEMA.split("BEGIN;")[1]
+        "everglade.index.catalog.SCHEMA", "PRAGMA max_page_count = 1; BEGIN; " + SCHEMA.split("BEGIN;")[1]
     )
     with pytest.raises(OSError, match=r"catalog\.sqlite"):
         Catalog.create(tmp_path, META)
@@ -174,6 +168,12 @@ def test_a_newer_format_is_refused(folder):
         Catalog(folder)
 
 
+def test_a_format_that_no_release_wrote_is_refused(folder):
+    edit(folder, f"PRAGMA user_version = {VERSION - 1}")
+    with pytest.raises(FormatTooOld, match="Build the index again"):
+        Catalog(folder)
+
+
 def test_another_sqlite_file_is_refused(folder):
     edit(folder, "PRAGMA application_id = 1")
     with pytest.raises(CorruptIndex, match="not the catalog"):
@@ -187,10 +187,13 @@ def test_another_sqlite_file_is_refused(folder):
         "DELETE FROM meta WHERE key = 'uuid'",
         "UPDATE meta SET value = 'NaN' WHERE key = 'impact_scale'",
         "UPDATE meta SET value = '-1' WHERE key = 'n_terms'",
+        "UPDATE meta SET value = '10' WHERE key = 'n_terms'",
+        "UPDATE meta SET checksum = checksum + 1 WHERE key = 'generation'",
         "UPDATE meta SET value = '\"x\"' WHERE key = 'uuid'",
         "UPDATE meta SET value = '{' WHERE key = 'model'",
         "UPDATE segments SET name = '../../etc/passwd' WHERE number = 1",
         "UPDATE segments SET documents = -1",
+        "UPDATE segments SET entries = -1",
         "UPDATE segments SET documents = 'many'",
         "UPDATE segments SET deleted = 99",
         "UPDATE segments SET deleted = 2",
@@ -211,12 +214,15 @@ def test_hostile_values_are_refused(folder, statement):
     catalog.close()
 
 
-def test_metadata_that_is_not_json_is_refused(folder):
+def test_metadata_that_is_not_json_is_refused(folder, reseal_catalog):
     catalog = Catalog(folder)
     with CatalogWriter(folder) as writer:
         add(writer, catalog, 1, ["a"])
     edit(folder, "UPDATE documents SET metadata = '{'")
-    with pytest.raises(CorruptIndex, match="'a'"):
+    with pytest.raises(CorruptIndex, match="'a' is not what was written"):
+        catalog.document("a")
+    reseal_catalog(folder)
+    with pytest.raises(CorruptIndex, match="the metadata of document 'a' is not JSON"):
         catalog.document("a")
     catalog.close()
 
@@ -241,7 +247,7 @@ def test_reading_waits_for_no_writer_that_only_prepares(folder):
         writer._connection.execute("PRAGMA cache_size = 5")
         writer._connection.execute("BEGIN IMMEDIATE")
         writer._connection.executemany(
-            "INSERT INTO documents VALUES (?, 1, 1, '', ?, NULL)", [(str(place), "x" * 3000) for place in range(200)]
+            "INSERT INTO documents VALUES (?, 1, 1, '', ?, NULL, 0)", [(str(place), "x" * 3000) for place in range(200)]
         )
         catalog._connection.execute("PRAGMA busy_timeout = 0")
         assert catalog.read({}).meta.generation == 1
@@ -258,7 +264,7 @@ def interrupted(folder, tmp_path_factory):
     writer._connection.execute("BEGIN IMMEDIATE")
     writer._connection.execute("UPDATE meta SET value = '1' WHERE key = 'generation'")
     writer._connection.executemany(
-        "INSERT INTO documents VALUES (?, 1, 1, '', ?, NULL)", [(str(place), "x" * 3000) for place in range(200)]
+        "INSERT INTO documents VALUES (?, 1, 1, '', ?, NULL, 0)", [(str(place), "x" * 3000) for place in range(200)]
     )
     copy = Path(tempfile.mkdtemp())
     for path in folder.iterdir():
@@ -284,7 +290,8 @@ READ_AS_ANOTHER = """
 import os, sys
 from pathlib import Path
 from everglade.errors import IndexFolderError
-from everglade.index.catalog import Catalog, CatalogWriter
+from everglade.index.catalog import Catalog
+from everglade.index.commits import CatalogWriter
 if os.geteuid() == 0:
     os.seteuid(65534)
 folder = Path(sys.argv[1])

@@ -17,11 +17,11 @@ from everglade.vectors import SparseMatrix, VectorsWriter
 def vectors(tmp_path, monkeypatch):
     """Two shards of vectors, so two segments, in the folder the command runs in."""
     monkeypatch.chdir(tmp_path)
-    rows = [{place % 7: 1.0 + place, 7: 0.5, 8 + place % 3: 2.0} for place in range(20)]
+    rows = [{place % 7: 1.0 + place, 7: 0.5, 8 + place % 3: 2.0} for place in range(60)]
     with VectorsWriter(tmp_path / "vectors", {"n_terms": 12}) as writer:
-        for start in (0, 10):
-            part = SparseMatrix.from_rows(rows[start : start + 10], 12)
-            writer.append([f"d{place}" for place in range(start, start + 10)], part)
+        for start in (0, 30):
+            part = SparseMatrix.from_rows(rows[start : start + 30], 12)
+            writer.append([f"d{place}" for place in range(start, start + 30)], part)
 
 
 def run(*words, code=0):
@@ -33,12 +33,14 @@ def run(*words, code=0):
 def test_options_are_chosen_once_and_shown():
     run("index", "vectors", "-o", "a.idx", "--impact-bits", 16, "--keep-weights", "--prune", "document:2", "-q")
     shown = json.loads(run("info", "a.idx", "--json").stdout)
-    assert shown["options"] == {"impact_bits": 16, "rows": True, "keep_weights": True, "prune": "document:2"}
+    assert shown["options"] == {"impact_bits": 16, "rows": True, "keep_weights": True, "prune": "document:2"} | {
+        "reorder": "auto"
+    }
     assert shown["bytes_per_posting"] > 0
     assert shown["calibration"] is None
-    lines = dict(line.split("  ", 1) for line in run("info", "a.idx").stdout.splitlines())
-    assert lines["prune"].strip() == "document:2"
-    assert lines["calibration"].strip() == "none"
+    lines = fields(run("info", "a.idx"))
+    assert lines["prune"] == "document:2"
+    assert lines["calibration"] == "none"
     refused = run("index", "vectors", "-o", "a.idx", "--no-rows", code=2)
     assert "--no-rows: chosen when an index is made, and a.idx is there already" in refused.output
     assert "document:N" in run("index", "vectors", "-o", "b.idx", "--prune", "most", code=2).output
@@ -47,14 +49,42 @@ def test_options_are_chosen_once_and_shown():
 def test_an_index_is_optimised_and_calibrated():
     assert json.loads(run("index", "vectors", "-o", "a.idx", "--optimise", "-q", "--json").stdout)["segments"] == 1
     run("index", "vectors", "-o", "a.idx", "-q")
-    args = ("index", "-o", "a.idx", "--delete", "d3", "--optimise", "--segment-documents", 10, "--calibrate", "--json")
+    args = ("index", "-o", "a.idx", "--delete", "d3", "--optimise", "--segment-documents", 30, "--calibrate", "--json")
     done = json.loads(run(*args).stdout)
     assert (done["deleted"], done["segments"]) == (1, 2)
     assert done["recall 0.9 of 10"] > 0.5
     shown = json.loads(run("info", "a.idx", "--json").stdout)
-    assert shown["calibration"]["queries"] == 19
-    assert "recall 0.95 of 10" in run("info", "a.idx").stdout
+    assert (shown["calibration"]["queries"], shown["calibration"]["given"]) == (59, False)
     assert shown["deleted"] == 0
+    lines = fields(run("info", "a.idx"))
+    assert "recall 0.95 of 10" in lines
+    assert lines["calibration"] == "59 queries made from documents"
+
+
+def test_info_says_that_queries_were_given(monkeypatch):
+    run("index", "vectors", "-o", "a.idx", "-q")
+    rows = [{place % 7: 1.0, 7: 1.0 + place} for place in range(50)]
+    with Index.open("a.idx") as opened:
+        opened.calibrate(SparseMatrix.from_rows(rows, 12))
+    assert fields(run("info", "a.idx"))["calibration"] == "50 given queries"
+
+
+def fields(result):
+    """What a command printed, one name and value a line."""
+    return {name: value.strip() for name, value in (line.split("  ", 1) for line in result.stdout.splitlines())}
+
+
+@pytest.mark.parametrize("words", [(), ("--no-rows",), ("--keep-weights",), ("--prune", "document:2")], ids=str)
+def test_info_shows_the_bytes_of_a_posting(words, tmp_path):
+    """All bytes of the segments, those of the vectors too, for each posting that pruning left."""
+    run("index", "vectors", "-o", "a.idx", "-q", "--optimise", *words)
+    shown = json.loads(run("info", "a.idx", "--json").stdout)
+    size_bytes = sum(path.stat().st_size for path in tmp_path.glob("a.idx/*.segment"))
+    postings = 120 if "document:2" in words else 180
+    assert (shown["postings"], shown["size_bytes"]) == (postings, size_bytes)
+    assert shown["bytes_per_posting"] == size_bytes / postings
+    lines = fields(run("info", "a.idx"))
+    assert float(lines["bytes_per_posting"].replace(",", "")) == pytest.approx(size_bytes / postings, abs=0.1)
 
 
 @pytest.mark.parametrize(

@@ -1,20 +1,26 @@
 """Merges: what is chosen, that nothing is found or lost by them, and when they take effect."""
 
 import gc
+import math
+import random
 import shutil
 import sqlite3
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from everglade.errors import ConfigError, LockHeld
+from everglade.errors import ConfigError, CorruptIndex, LockHeld
 from everglade.index import background, merging
+from everglade.index.check import check_index
 from everglade.index.merging import choose_merge, group_segments
 from everglade.index.options import IndexOptions
+from everglade.index.repair import repair_index
 from everglade.index.store import Store
 from everglade.index.values import SegmentRow
 from everglade.texts import Document
@@ -30,7 +36,7 @@ def vectors(*rows):
 
 def rows_of(*sizes, deleted=()):
     return [
-        SegmentRow(number, f"{number}.segment", size, size * 100, size * 600, 0, dict(deleted).get(number, 0))
+        SegmentRow(number, f"{number}.segment", size, size, size * 100, size * 600, 0, dict(deleted).get(number, 0))
         for number, size in enumerate(sizes, start=1)
     ]
 
@@ -73,17 +79,75 @@ def held(monkeypatch):
 def test_eight_of_like_size_become_one():
     assert choose_merge(rows_of(*[4096] * 7)) == []
     assert choose_merge(rows_of(*[4096] * 8)) == [1, 2, 3, 4, 5, 6, 7, 8]
-    assert choose_merge(rows_of(1, 4096, 8191, 5, 5, 5, 5, 5, 9000)) == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert choose_merge(rows_of(1, 4096, 8191, 5, 5, 5, 5, 5, 9000)) == [1, 4, 5, 6, 7, 8]  # large ones wait for more
+    assert choose_merge(rows_of(4096, 2048, 1024, 512, 256, 128, 64, 33)) == []
+    assert choose_merge(rows_of(4096, 2048, 1024, 512, 256, 128, 64, 33, 64)) == list(range(1, 10))
     assert choose_merge(rows_of(*[32_768] * 8, *[10] * 7)) == [1, 2, 3, 4, 5, 6, 7, 8]
     assert choose_merge(rows_of(*[32_768] * 8, *[10] * 8)) == list(range(9, 17))  # the lowest tier first
 
 
 def test_a_merge_has_an_upper_bound():
-    assert choose_merge(rows_of(*[262_144] * 20)) == []
-    assert choose_merge(rows_of(*[70_000] * 8)) == []
+    assert choose_merge(rows_of(*[262_145] * 20)) == []  # all of them are full
+    assert choose_merge(rows_of(*[262_144] * 20)) == [1, 2]
+    assert choose_merge(rows_of(*[70_000] * 8)) == [1, 2, 3, 4, 5, 6, 7]
+    assert choose_merge(rows_of(131_072, 131_072)) == []  # not enough for a full one, nor eight
+    assert choose_merge(rows_of(131_072, 131_072, 100_000)) == [1, 2, 3]
     assert len(choose_merge(rows_of(*[60_000] * 12))) == 8
-    heavy = [row._replace(postings=2**24) for row in rows_of(*[4096] * 8)]
-    assert choose_merge(heavy) == []
+    heavy = [row._replace(entries=2**24) for row in rows_of(*[4096] * 8)]
+    assert choose_merge(heavy) == [1, 2, 3, 4]
+    pruned = [row._replace(postings=0) for row in heavy]
+    assert choose_merge(pruned) == [1, 2, 3, 4]
+    assert choose_merge([row._replace(entries=2**25 + 1) for row in rows_of(*[4096] * 9)]) == []
+
+
+def test_one_that_does_not_fit_keeps_no_other_from_merging():
+    rows = rows_of(*[9000] * 8, 9001)
+    for place in (0, 7):
+        rows[place] = rows[place]._replace(entries=2**25)
+    assert choose_merge(rows) == [1, 2, 3, 4, 5, 6, 7, 9]
+
+
+SIZES = {
+    "single": lambda _, turn: 1,
+    "small": lambda generator, turn: generator.randint(1, 100),
+    "usual": lambda generator, turn: 4096,
+    "large": lambda generator, turn: generator.randint(20_000, 262_144),
+    "one size for the top": lambda generator, turn: 70_000,
+    "alternating": lambda generator, turn: 20_000 if turn % 2 else 3,
+    "falling": lambda generator, turn: max(1, 100_000 >> turn % 17),
+    "anything": lambda generator, turn: 2 ** generator.randint(0, 17),
+}
+
+
+@pytest.mark.parametrize("kind", SIZES)
+def test_segments_stay_few_and_documents_are_seldom_written_again(kind):
+    """Batches of any sizes, one merge at a time and as slow as the writer lets it be: see background.py."""
+    generator = random.Random(9)
+    standing, pending, turns, number = [], None, 0, 0
+    times = {}  # by number of the segment: how often each batch in it was written again
+    documents = most = 0
+    for turn in range(1200):
+        if pending and turns <= 0:
+            times[number := number + 1] = [count + 1 for gone in pending for count in times.pop(gone.number)]
+            merged = SegmentRow(
+                number, "", sum(row.live for row in pending), 0, sum(row.entries for row in pending), 0, 0
+            )
+            standing = [row for row in standing if row not in pending] + [merged]
+            pending = None
+        size = SIZES[kind](generator, turn)
+        documents += size
+        number += 1
+        standing.append(SegmentRow(number, "", size, 0, size * 60, 0, 0))
+        times[number] = [0]
+        turns -= background.count_turns(size)
+        if pending is None and (numbers := choose_merge(standing)):
+            pending = [row for row in standing if row.number in numbers]
+            turns = 1 + sum(row.live for row in pending) // background.DOCUMENTS_FOR_A_COMMIT
+        growth = math.log2(documents) + 2
+        full = 2 * documents / merging.MERGED_DOCUMENTS
+        most = max(most, len(standing) - full - 2 * growth)
+        assert max(max(counts) for counts in times.values()) <= growth
+    assert most <= 16, most
 
 
 def test_a_worn_segment_is_written_anew():
@@ -285,6 +349,140 @@ def test_a_merge_without_room_is_given_up_with_a_warning(tmp_path, monkeypatch):
         assert len(numbers_of(store)) == 12
 
 
+def damage(store, number):
+    """Flip a bit of an impact of a segment, which is mapped: no reader sees it before it reads the checksum again."""
+    path = store.path / f"{number:06}.segment"
+    file = next(segment.file for segment in store.snapshot.segments if segment.row.number == number)
+    content = bytearray(path.read_bytes())
+    place = content.rindex(bytes(file.rows()[2]))
+    with path.open("r+b") as opened:
+        opened.seek(place)
+        opened.write(bytes([content[place] ^ 1]))
+
+
+@pytest.mark.parametrize("how", ["in the background", "by word"])
+def test_a_damaged_segment_is_not_merged_into_a_sound_one(tmp_path, held, how):
+    """Its bytes would get a checksum that makes them right for ever; so the merge fails, and all else goes on."""
+    with Store.create(tmp_path / "i", n_terms=N_TERMS) as store:
+        fill(store, 6)
+        store.add(None, ["e1", "e2"], vectors({3: 1.0}, {4: 1.0}))
+        if how == "by word":
+            damage(store, 2)
+            held.set()
+            with pytest.raises(CorruptIndex, match=r"000002\.segment"):
+                store.optimise()
+            assert store.delete(["d03"]) == 1
+        else:
+            fill(store, 1, start=6)
+            damage(store, 2)
+            held.set()
+            with pytest.warns(UserWarning, match=r"000002\.segment.*segments stay"):
+                fill(store, 2, start=7)
+        ids = sorted(store.snapshot.ids())
+        assert {"d00", "d01", "e1", "e2"} <= set(ids)
+        assert [path.name for path in store.path.glob("*.tmp")] == []
+        names = {segment.row.name for segment in store.snapshot.segments}
+        assert {path.name for path in store.path.glob("*.segment")} == names
+    assert {segment.name for segment in check_index(tmp_path / "i").segments if segment.problem} == {"000002.segment"}
+    assert repair_index(tmp_path / "i").lost == ["d01"]
+    with Store.open(tmp_path / "i") as store:
+        assert sorted(store.snapshot.ids()) == [id for id in ids if id != "d01"]
+
+
+def test_a_segment_whose_last_document_goes_during_a_merge_is_still_there_to_be_read(tmp_path, held):
+    with Store.create(tmp_path / "i", n_terms=N_TERMS) as store:
+        fill(store, 8)
+        store.delete(["d02"])
+        assert numbers_of(store) == [1, 2, 4, 5, 6, 7, 8]
+        held.set()
+        fill(store, 1, start=8)
+        assert numbers_of(store) == [9, 10]
+        assert {path.name for path in store.path.glob("*.segment")} == {"000009.segment", "000010.segment"}
+        assert store.document("d02") is None
+        assert len(store) == 8
+
+
+# Reordering
+
+
+def clusters(count, n_terms=400):
+    """Documents of twenty kinds that share hardly a term, mixed up by their ids."""
+    generator = np.random.default_rng(4)
+    rows = []
+    for place in range(count):
+        kind = place * 7919 % 20
+        terms = generator.choice(20, 6, replace=False) + kind * 20
+        rows.append({int(term): float(weight) for term, weight in zip(terms, generator.random(6) + 0.5, strict=True)})
+    return SparseMatrix.from_rows(rows, n_terms), rows
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        IndexOptions(),
+        IndexOptions(impact_bits=16, keep_weights=True),
+        IndexOptions(prune="document:3"),
+        IndexOptions(rows=False),
+    ],
+    ids=str,
+)
+def test_a_large_merged_segment_is_reordered_and_finds_the_same(memory_folder, monkeypatch, options):
+    monkeypatch.setattr(merging, "REORDERED_DOCUMENTS", 300)
+    monkeypatch.setattr(merging, "ROWS_AT_A_TIME", 64)
+    matrix, rows = clusters(400)
+    ids = [f"d{place:03}" for place in range(400)]
+    queries = SparseMatrix.from_rows([row for row in rows[:40]] + [{term: 1.0 for term in range(0, 400, 7)}], 400)
+
+    def everything(store):
+        found = [store.search(queries, k, where=where) for k in (3, 400) for where in (None, "n = 1")]
+        vectors_ = {id: [part.tolist() for part in store.vector(id)] for id in store.snapshot.ids()}
+        return [(part.ids.tolist(), part.integer_scores.tolist()) for part in found], vectors_, [
+            store.document(id) for id in ids
+        ]  # fmt: skip
+
+    contents = []
+    for turn, reorder in enumerate(("never", "auto", "auto")):
+        options_ = replace(options, reorder=reorder)
+        path = memory_folder / str(turn)
+        with Store.create(path, n_terms=400, impact_scale=90.0, identity=UUID, options=options_) as store:
+            for first in range(0, 400, 50):
+                part = ids[first : first + 50]
+                documents = [Document(id, f"text of {id}", "", {"n": int(id[1:]) % 3}) for id in part]
+                store.add(documents, part, matrix.take(np.arange(first, first + 50)))
+            store.delete(ids[::9])
+            before = everything(store)
+            store.optimise()
+            assert everything(store) == before
+            assert [segment.file.is_reordered for segment in store.snapshot.segments] == [reorder == "auto"]
+            # Merged again, with others, some of it deleted, as something that is reordered already.
+            store.delete(ids[1::50])
+            extra = [Document(id, "x", "", {"n": 1}) for id in ids[:90]]
+            store.add(extra, ids[:90], matrix.take(np.arange(90, 180)))
+            before = everything(store)
+            store.optimise()
+            assert everything(store) == before
+            assert store.info().options.reorder == reorder
+        assert check_index(path).sound
+        contents.append(((path / "000012.segment").read_bytes(), before))
+    assert contents[1][0] == contents[2][0] != contents[0][0]
+    assert contents[0][1] == contents[1][1]
+
+
+def test_searches_go_on_while_the_ids_of_a_merge_are_sorted(memory_folder, monkeypatch):
+    """The interpreter's lock is never held for long: not more than a few pieces' worth."""
+    generator = random.Random(3)
+    ids = [[f"{generator.getrandbits(60):015x}" for _ in range(30_000)] for _ in range(4)]
+    runs = [merging._Run(sorted(part), np.arange(30_000 * n, 30_000 * (n + 1))) for n, part in enumerate(ids)]
+    sizes = []
+    real = merging._sort
+    monkeypatch.setattr(merging, "_sort", lambda part, origins: sizes.append(len(part)) or real(part, origins))
+    merged, origins = merging._merge_runs(runs)
+    flat = [id for run in runs for id in run.ids]
+    assert merged == sorted(flat)
+    assert [flat[origin] for origin in origins.tolist()] == merged
+    assert max(sizes) <= 2 * merging.ROWS_AT_A_TIME + 4
+
+
 def test_a_forgotten_store_keeps_the_lock_until_its_merge_has_been_written(tmp_path, held):
     store = Store.create(tmp_path / "i", n_terms=N_TERMS)
     fill(store, 8)
@@ -333,7 +531,7 @@ def test_a_failed_write_gives_the_merge_up(tmp_path, held, monkeypatch):
         fill(store, 7)
         store.add(None, ["e1", "e2"], vectors({1: 1.0}, {1: 1.0}))
         monkeypatch.setattr(background, "DOCUMENTS_FOR_A_COMMIT", 1)
-        store._merges._pending.due += 5
+        store._merges._pending.turns += 5
         monkeypatch.setattr("everglade.index.store.write_segments", no_room)
         held.set()
         with pytest.raises(OSError, match="No space"):
@@ -342,23 +540,6 @@ def test_a_failed_write_gives_the_merge_up(tmp_path, held, monkeypatch):
         assert sorted(path.name for path in store.path.glob("*.segment*"))[-1] == "000008.segment"
         with Store.open(tmp_path / "i") as other:
             assert other.delete(["e1"]) == 1
-
-
-def test_an_index_from_before_there_were_merges_is_merged(tmp_path):
-    """A catalog as the first version left it: without the newer keys and without the index on documents."""
-    with Store.create(tmp_path / "i", n_terms=N_TERMS) as store:
-        fill(store, 5)
-        before = state_of(store)
-    connection = sqlite3.connect(tmp_path / "i" / "catalog.sqlite")
-    connection.execute("DROP INDEX documents_by_segment")
-    newer = ("revision", "options", "weight_error", "calibration")
-    connection.executemany("DELETE FROM meta WHERE key = ?", [(key,) for key in newer])
-    connection.commit()
-    connection.close()
-    with Store.open(tmp_path / "i") as store:
-        assert state_of(store) == before
-        assert store.optimise() == 1
-        assert state_of(store) == before
 
 
 def test_files_in_the_folder_are_those_of_the_catalog(tmp_path, monkeypatch):

@@ -14,7 +14,7 @@ from everglade.errors import ConfigError, CorruptIndex, InputError
 from everglade.index import float_exact
 from everglade.index.options import IndexOptions, PruneRule, parse_prune
 from everglade.index.pruning import keep_postings
-from everglade.index.snapshot import EXACT
+from everglade.index.snapshot import EXACT, Snapshot
 from everglade.index.store import Store
 from everglade.reference import (
     Impacts,
@@ -48,6 +48,7 @@ def hits_of(found):
         ({"impact_bits": True}, "8 or 16"),
         ({"rows": 1}, "rows is 1"),
         ({"keep_weights": None}, "keep_weights"),
+        ({"reorder": "always"}, "'auto' or 'never'"),
         ({"rows": False, "keep_weights": True}, "keep_weights needs"),
         ({"rows": False, "prune": "document:3"}, "prune needs"),
     ]
@@ -83,23 +84,25 @@ def test_options_hold_for_every_segment_and_are_told(tmp_path):
 
 
 @pytest.mark.parametrize("value", ['{"impact_bits": 9}', '{"colour": 1}', "[]", '{"rows": "x"}'])
-def test_hostile_options_are_refused(tmp_path, value):
+def test_hostile_options_are_refused(tmp_path, value, reseal_catalog):
     Store.create(tmp_path / "i", n_terms=N_TERMS).close()
     connection = sqlite3.connect(tmp_path / "i" / "catalog.sqlite")
     connection.execute("UPDATE meta SET value = ? WHERE key = 'options'", (value,))
     connection.commit()
     connection.close()
+    reseal_catalog(tmp_path / "i")
     with pytest.raises(CorruptIndex, match="table meta"):
         Store.open(tmp_path / "i")
 
 
-def test_a_segment_that_is_not_as_the_options_say_is_damage(tmp_path):
+def test_a_segment_that_is_not_as_the_options_say_is_damage(tmp_path, reseal_catalog):
     with Store.create(tmp_path / "i", n_terms=N_TERMS) as store:
         store.add(None, ["a"], vectors({1: 1.0}))
     connection = sqlite3.connect(tmp_path / "i" / "catalog.sqlite")
     connection.execute("UPDATE meta SET value = ? WHERE key = 'options'", (json.dumps({"impact_bits": 16}),))
     connection.commit()
     connection.close()
+    reseal_catalog(tmp_path / "i")
     with pytest.raises(CorruptIndex, match="width of impacts is 8"):
         Store.open(tmp_path / "i")
 
@@ -272,6 +275,73 @@ def test_float_exact_knows_what_rounding_took_from_the_query(tmp_path, monkeypat
         assert hits_of(store.search(asked, 1)) == [["d00"]]
         assert hits_of(store.search(asked, 1, float_exact=True)) == [["d20"]]
         assert hits_of(store.search(vectors({1: 1e-9, 3: 1.0}), 1, float_exact=True)) == [["d20"]]
+
+
+@pytest.fixture
+def clipped(memory_folder):
+    """A store of 1,200 documents in two segments where some weights are beyond the scale, the vectors, and queries."""
+    generator = np.random.default_rng(12)
+    rows = [
+        {int(t): float(w) for t, w in zip(generator.choice(N_TERMS, 5), generator.gamma(2.0, 0.4, 5), strict=True)}
+        for _ in range(1200)
+    ]
+    rows[7] |= {3: 40.0}
+    rows[800] |= {4: 3.5, 5: 3.1}
+    matrix, ids = vectors(*rows), [f"d{place:04}" for place in range(1200)]
+    options = IndexOptions(keep_weights=True)
+    with Store.create(memory_folder / "i", n_terms=N_TERMS, impact_scale=85.0, options=options) as store:
+        store.add(None, ids[:600], matrix.rows(0, 600))
+        store.add(None, ids[600:], matrix.rows(600, 1200))
+        yield store, matrix, vectors(*rows[:20], {3: 1e-5, 4: 1.0}, {4: 1.0})
+
+
+def require_brute_force(store, matrix, asked, found, k):
+    kept = quantise_documents(matrix.weights, store.meta.impact_scale) > 0
+    indptr = np.concatenate([[0], np.cumsum(kept)])[matrix.indptr].astype(np.int64)
+    halves = matrix.weights[kept].astype(np.float16)
+    for row in range(len(asked)):
+        scores = score_weights(indptr, matrix.terms[kept], halves, *asked.row(row))
+        order = np.argsort(-scores, kind="stable")[:k].tolist()
+        assert list(found.hits(row).items()) == [(f"d{place:04}", scores[place]) for place in order if scores[place]]
+
+
+def test_a_clipped_weight_does_not_make_everything_a_candidate(clipped, monkeypatch):
+    store, matrix, asked = clipped
+    assert store.meta.weight_error > 36
+    rescored = []
+    real = _engine.score_documents_float
+    monkeypatch.setattr(_engine, "score_documents_float", lambda *a: rescored.append(len(a[1])) or real(*a))
+    found = store.search(asked, 3, float_exact=True)
+    require_brute_force(store, matrix, asked, found, 3)
+    assert {"d0007", "d0800"} <= set(found.ids.ravel().tolist())
+    assert sum(rescored) < 0.25 * len(asked) * len(store)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_float_exact_holds_few_candidates_at_a_time(clipped, monkeypatch, threads):
+    store, matrix, asked = clipped
+    monkeypatch.setattr(float_exact, "FIRST_CANDIDATES", 2)
+    monkeypatch.setattr(float_exact, "CANDIDATES_AT_A_TIME", 20)
+    held = []
+    real = Snapshot.locate
+    monkeypatch.setattr(
+        Snapshot, "locate", lambda s, q, depth, *a: held.append((len(q.indptr) - 1, depth)) or real(s, q, depth, *a)
+    )
+    found = store.search(asked, 3, threads, float_exact=True)
+    require_brute_force(store, matrix, asked, found, 3)
+    assert all(queries * depth <= 20 for queries, depth in held)
+    assert max(queries for queries, _ in held) > 1
+
+
+def test_many_clipped_weights_are_all_found(tmp_path, monkeypatch):
+    """More documents are clipped in a term than are looked at first; one of them, with a low impact score, is best."""
+    monkeypatch.setattr(float_exact, "FIRST_CANDIDATES", 2)
+    rows = [{1: 2.0, 2: 1.0} for _ in range(40)] + [{1: 1.5 + place} for place in range(30)] + [{2: 0.9}]
+    options = IndexOptions(keep_weights=True)
+    with Store.create(tmp_path / "i", n_terms=N_TERMS, impact_scale=255.0, options=options) as store:
+        store.add(None, [f"d{place:04}" for place in range(71)], vectors(*rows))
+        found = store.search(vectors({1: 1.0, 2: 1.0}), 4, float_exact=True)
+    assert found.hits(0) == {f"d{place:04}": place - 38.5 for place in (69, 68, 67, 66)}
 
 
 def test_float_exact_asks_for_what_it_needs(tmp_path):

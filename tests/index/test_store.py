@@ -395,9 +395,10 @@ def test_a_writer_that_waited_sees_what_was_written_meanwhile(store):
 
 def test_the_next_writer_removes_what_no_row_names(store):
     strays = [store.path / name for name in ("000009.segment", "000003.segment.tmp", "catalog.json.tmp")]
+    for path in strays:
+        path.write_bytes((store.path / "000001.segment").read_bytes())
     kept = store.path / "notes.txt"
-    for path in (*strays, kept):
-        path.write_bytes(b"left behind")
+    kept.write_text("precious")
     store.add(None, ["c"], vectors({1: 1.0}))
     assert strays[0].exists()  # a writer at work does not look again at every commit
     store.close()
@@ -406,6 +407,24 @@ def test_the_next_writer_removes_what_no_row_names(store):
         assert not any(path.exists() for path in strays)
         assert kept.exists()
         assert len(second) == 3
+
+
+def test_no_segment_is_removed_or_written_over_that_another_index_may_miss(store, tmp_path):
+    with Store.create(tmp_path / "other", n_terms=N_TERMS) as other:
+        other.add(None, ["z"], vectors({1: 1.0}))
+    foreign, unreadable = store.path / "000009.segment", store.path / "000003.segment"
+    shutil.copy(tmp_path / "other" / "000001.segment", foreign)
+    unreadable.write_bytes(b"no segment")
+    store.close()
+    with Store.open(store.path) as second:
+        second.add(None, ["c"], vectors({1: 1.0}))
+        with pytest.raises(IndexFolderError, match=r"000003\.segment.*Move it"):
+            second.add(None, ["d"], vectors({1: 1.0}))
+        assert unreadable.read_bytes() == b"no segment"
+        assert foreign.exists()
+        unreadable.unlink()
+        second.add(None, ["d"], vectors({1: 1.0}))
+        assert len(second) == 4
 
 
 def test_a_failed_write_leaves_the_index_usable(store, monkeypatch):

@@ -31,6 +31,7 @@ class Setting(NamedTuple):
 
 ENGINES: dict[str, tuple[str, dict[str, Any]]] = {
     "everglade": ("everglade", {}),
+    "everglade-optimised": ("everglade", {"optimised": True}),
     "everglade-postings": ("everglade", {"rows": False}),
     "sindi-f32": ("sindi", {}),
     "sindi-sq8": ("sindi", {"rounded": True}),

@@ -29,6 +29,9 @@ def check(
     impact_scale: Annotated[
         float | None, typer.Option(help="With --repair: the impact scale, where the catalog has lost it.")
     ] = None,
+    prune: Annotated[
+        str | None, typer.Option(help="With --repair: the rule of pruning, where the catalog has lost it.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Read every byte of an index and say whether it is sound. The exit code is 0 if it is, and 1 if not.
@@ -40,7 +43,7 @@ def check(
     from everglade.index.check import check_index
     from everglade.index.repair import repair_index
 
-    done = repair_index(path, impact_scale=impact_scale) if repair else None
+    done = repair_index(path, impact_scale=impact_scale, prune=prune) if repair else None
     report = check_index(path)
     if as_json:
         print_json({**report.to_dict(), "repair": None if done is None else asdict(done)})

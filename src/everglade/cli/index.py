@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from everglade.cli.info import is_vectors
 from everglade.cli.options import (
     AsJson,
     DocumentPrefix,
@@ -30,42 +31,53 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from everglade.search import Index
+    from everglade.texts import Rejects
 
 __all__ = ["index"]
 
+Source = Annotated[str | None, typer.Argument(help="Vectors folder, or collection to encode with --model.")]
+Out = Annotated[Path, typer.Option("--out", "-o", help="Index folder to make or to change.")]
+Model = Annotated[str | None, typer.Option(help="Model folder or hub id, to encode texts with.")]
+Documents = Annotated[str | None, typer.Option(help="Collection whose texts go with a vectors folder.")]
+Delete = Annotated[list[str] | None, typer.Option(help="Document id to delete; may be repeated.")]
+DeleteFrom = Annotated[Path | None, typer.Option(help="File of document ids to delete, one a line.")]
+ImpactBits = Annotated[int | None, typer.Option(help="A new index: 8, or 16 for finer impacts.")]
+Rows = Annotated[bool, typer.Option("--rows/--no-rows", help="A new index: keep vectors by document.")]
+KeepWeights = Annotated[
+    bool, typer.Option("--keep-weights", help="A new index: keep float16 weights, for --float-exact searches.")
+]
+Prune = Annotated[
+    str | None, typer.Option(help="A new index: postings to keep: document:N, threshold:W or term:SHARE.")
+]
+Optimise = Annotated[bool, typer.Option("--optimise", help="Put the segments together and leave out what was deleted.")]
+SegmentDocuments = Annotated[int | None, typer.Option(min=1, help="Most documents of a segment that --optimise makes.")]
+Calibrate = Annotated[
+    bool, typer.Option("--calibrate", help="Measure how searches with --recall reach it, and note that.")
+]
+Queries = Annotated[str | None, typer.Option(help="Queries to calibrate with, a collection or file.")]
+Split = Annotated[str | None, typer.Option(help="Only the queries judged in this split.")]
+
 
 def index(
-    source: Annotated[str | None, typer.Argument(help="Vectors folder, or collection to encode with --model.")] = None,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Index folder to make or to change.")] = Path(
-        "everglade.idx"
-    ),
-    model: Annotated[str | None, typer.Option(help="Model folder or hub id, to encode texts with.")] = None,
-    documents: Annotated[str | None, typer.Option(help="Collection whose texts go with a vectors folder.")] = None,
+    source: Source = None,
+    out: Out = Path("everglade.idx"),
+    model: Model = None,
+    documents: Documents = None,
     query_prefix: QueryPrefix = None,
     document_prefix: DocumentPrefix = None,
     passages: Passages = None,
     passage_overlap: PassageOverlap = None,
-    delete: Annotated[list[str] | None, typer.Option(help="Document id to delete; may be repeated.")] = None,
-    delete_from: Annotated[Path | None, typer.Option(help="File of document ids to delete, one a line.")] = None,
-    impact_bits: Annotated[int | None, typer.Option(help="A new index: 8, or 16 for finer impacts.")] = None,
-    rows: Annotated[bool, typer.Option("--rows/--no-rows", help="A new index: keep vectors by document.")] = True,
-    keep_weights: Annotated[
-        bool, typer.Option("--keep-weights", help="A new index: keep float16 weights, for --float-exact searches.")
-    ] = False,
-    prune: Annotated[
-        str | None, typer.Option(help="A new index: postings to keep: document:N, threshold:W or term:SHARE.")
-    ] = None,
-    optimise: Annotated[
-        bool, typer.Option("--optimise", help="Put the segments together and leave out what was deleted.")
-    ] = False,
-    segment_documents: Annotated[
-        int | None, typer.Option(min=1, help="Most documents of a segment that --optimise makes.")
-    ] = None,
-    calibrate: Annotated[
-        bool, typer.Option("--calibrate", help="Measure how searches with --recall reach it, and note that.")
-    ] = False,
-    queries: Annotated[str | None, typer.Option(help="Queries to calibrate with, a collection or file.")] = None,
-    split: Annotated[str | None, typer.Option(help="Only the queries judged in this split.")] = None,
+    delete: Delete = None,
+    delete_from: DeleteFrom = None,
+    impact_bits: ImpactBits = None,
+    rows: Rows = True,
+    keep_weights: KeepWeights = False,
+    prune: Prune = None,
+    optimise: Optimise = False,
+    segment_documents: SegmentDocuments = None,
+    calibrate: Calibrate = False,
+    queries: Queries = None,
+    split: Split = None,
     threads: Threads = 0,
     on_error: OnErrorOption = OnError.stop,
     rejects: RejectsFile = Path("rejects.jsonl"),
@@ -89,13 +101,11 @@ def index(
 
     Example: everglade index -o glade.idx --optimise --calibrate --queries scifact --split train
     """
-    from everglade.index.store import is_index
-    from everglade.texts import open_collection
-
     gone = [*(delete or []), *_read_ids(delete_from)]
-    if source is None and not gone and not optimise and not calibrate:
+    changes = _Changes(gone, optimise, segment_documents, calibrate, queries, split, threads)
+    if source is None and not changes.are_asked_for:
         raise ConfigError("give a vectors folder or a collection to index, ids to --delete, --optimise or --calibrate.")
-    _check_upkeep(optimise, segment_documents, calibrate, queries, split)
+    _check_changes(changes)
     options = _options(out, source, impact_bits=impact_bits, rows=rows, keep_weights=keep_weights, prune=prune)
     settings = pick_given(
         query_prefix=query_prefix,
@@ -107,36 +117,31 @@ def index(
     rejected = open_rejects(on_error, rejects)
     limit_threads(threads)
     result: dict[str, Any] = {"index": str(out)}
-    if source is not None and _is_vectors(Path(source)):
-        texts = open_collection(documents, rejects=rejected).documents() if documents else None
-        with (
-            _open_for_vectors(out, Path(source), options) as opened,
-            show_progress("indexing", quiet=quiet) as progress,
-        ):
-            result["added"] = opened.add_folder(Path(source), texts, progress=progress)
+    if source is not None and is_vectors(Path(source)):
+        result["added"] = _add_vectors(Path(source), out, documents, options, rejected, quiet=quiet)
     elif source is not None:
-        if model is None and not is_index(out):
-            raise ConfigError("a collection of texts needs --model to encode it. Example: --model path-or-hub-id.")
-        collection = open_collection(source, rejects=rejected)
-        total = sum(1 for _ in collection.documents())
-        with (
-            _open_for_texts(out, model, settings, options) as opened,
-            show_progress("indexing", quiet=quiet) as progress,
-        ):
-            result["added"] = opened.add(collection.documents(), skip_unchanged=True, total=total, progress=progress)
-    if gone or optimise or calibrate:
-        from everglade.search import Index
-
-        with Index.open(out, model=model) as opened:
-            if gone:
-                result["deleted"] = opened.delete(gone)
-            if optimise:
-                result["segments"] = opened.optimise(**pick_given(segment_documents=segment_documents))
-            if calibrate:
-                _calibrate(opened, queries, split, threads, result)
+        result["added"] = _add_texts(source, out, model, settings, options, rejected, quiet=quiet)
+    if changes.are_asked_for:
+        result |= _change(out, model, changes)
     if rejected is not None:
         result["rejected lines"] = rejected.count
     print_json(result) if as_json else print_fields(result)
+
+
+class _Changes(NamedTuple):
+    """What is asked for of an index besides adding to it."""
+
+    gone: list[str]
+    optimise: bool
+    segment_documents: int | None
+    calibrate: bool
+    queries: str | None
+    split: str | None
+    threads: int
+
+    @property
+    def are_asked_for(self) -> bool:
+        return bool(self.gone) or self.optimise or self.calibrate
 
 
 def _check_settings(settings: Mapping[str, Any], source: str | None, model: str | None) -> None:
@@ -146,21 +151,19 @@ def _check_settings(settings: Mapping[str, Any], source: str | None, model: str 
     given = name_options(settings)
     if source is None:
         raise ConfigError(f"{given}: settings of a model need a collection, whose texts it reads.")
-    if _is_vectors(Path(source)):
+    if is_vectors(Path(source)):
         raise ConfigError(f"{given}: the vectors in {source} were made already. Give the settings to everglade encode.")
     if model is None:
         raise ConfigError(f"{given}: settings of a model need --model, which reads the texts.")
 
 
-def _check_upkeep(
-    optimise: bool, segment_documents: int | None, calibrate: bool, queries: str | None, split: str | None
-) -> None:
+def _check_changes(changes: _Changes) -> None:
     """Refuse settings of something that was not asked for."""
-    if segment_documents is not None and not optimise:
+    if changes.segment_documents is not None and not changes.optimise:
         raise ConfigError("--segment-documents is a setting of --optimise. Give both.")
-    if queries is not None and not calibrate:
+    if changes.queries is not None and not changes.calibrate:
         raise ConfigError("--queries are what --calibrate measures with. Give both.")
-    if split is not None and queries is None:
+    if changes.split is not None and changes.queries is None:
         raise ConfigError("--split says which of the --queries to take. Give both.")
 
 
@@ -177,16 +180,53 @@ def _options(out: Path, source: str | None, **given: Any) -> dict[str, Any]:  # 
     return options
 
 
-def _calibrate(opened: Index, queries: str | None, split: str | None, threads: int, result: dict[str, Any]) -> None:
+def _add_vectors(
+    source: Path, out: Path, documents: str | None, options: dict[str, Any], rejected: Rejects | None, *, quiet: bool
+) -> int:
+    from everglade.texts import open_collection
+
+    texts = open_collection(documents, rejects=rejected).documents() if documents else None
+    with _open_for_vectors(out, source, options) as opened, show_progress("indexing", quiet=quiet) as progress:
+        return opened.add_folder(source, texts, progress=progress)
+
+
+def _add_texts(
+    source: str,
+    out: Path,
+    model: str | None,
+    settings: Mapping[str, Any],
+    options: dict[str, Any],
+    rejected: Rejects | None,
+    *,
+    quiet: bool,
+) -> int:
+    from everglade.index.store import is_index
+    from everglade.texts import open_collection
+
+    if model is None and not is_index(out):
+        raise ConfigError("a collection of texts needs --model to encode it. Example: --model path-or-hub-id.")
+    collection = open_collection(source, rejects=rejected)
+    total = sum(1 for _ in collection.documents())
+    with _open_for_texts(out, model, settings, options) as opened, show_progress("indexing", quiet=quiet) as progress:
+        return opened.add(collection.documents(), skip_unchanged=True, total=total, progress=progress)
+
+
+def _change(out: Path, model: str | None, changes: _Changes) -> dict[str, Any]:
+    """Make the changes in this order; say what came of each."""
     from everglade.cli.sources import open_queries
+    from everglade.search import Index
 
-    given = None if queries is None else open_queries(queries, split)
-    for row in opened.calibrate(given, threads).rows:
-        result[f"recall {row.recall} of {row.k}"] = row.measured
-
-
-def _is_vectors(path: Path) -> bool:
-    return (path / "manifest.json").exists() or any(path.glob("*-of-*/manifest.json"))
+    result: dict[str, Any] = {}
+    with Index.open(out, model=model) as opened:
+        if changes.gone:
+            result["deleted"] = opened.delete(changes.gone)
+        if changes.optimise:
+            result["segments"] = opened.optimise(**pick_given(segment_documents=changes.segment_documents))
+        if changes.calibrate:
+            given = None if changes.queries is None else open_queries(changes.queries, changes.split)
+            rows = opened.calibrate(given, changes.threads).rows
+            result |= {f"recall {row.recall} of {row.k}": row.measured for row in rows}
+    return result
 
 
 def _open_for_vectors(out: Path, source: Path, options: dict[str, Any]) -> Index:

@@ -11,7 +11,7 @@ from everglade.cli.options import AsJson
 from everglade.cli.output import print_fields, print_json
 from everglade.errors import InputError
 
-__all__ = ["info"]
+__all__ = ["describe", "info", "is_vectors"]
 
 
 def info(
@@ -33,11 +33,20 @@ def _flatten(found: dict[str, Any]) -> dict[str, Any]:
         return found
     calibration = found.pop("calibration")
     found.update(found.pop("options"))
-    found["calibration"] = "none" if calibration is None else f"{calibration['queries']:,} queries"
+    found["calibration"] = "none" if calibration is None else _name_queries(**calibration)
     for k, recall, mass, _, measured in () if calibration is None else calibration["rows"]:
         scanned = "exact" if mass is None else f"mass {mass}"
         found[f"recall {recall} of {k}"] = f"{measured:.4f} measured, {scanned}"
     return found
+
+
+def _name_queries(queries: int, *, given: bool, **_: object) -> str:
+    return f"{queries:,} given queries" if given else f"{queries:,} queries made from documents"
+
+
+def is_vectors(path: Path) -> bool:
+    """Tell whether a vectors folder stands there, in one piece or in parts."""
+    return (path / "manifest.json").exists() or any(path.glob("*-of-*/manifest.json"))
 
 
 def describe(path: Path) -> dict[str, Any]:
@@ -52,7 +61,7 @@ def describe(path: Path) -> dict[str, Any]:
         raise InputError("there is no such file or folder", path)
     if is_index(path):
         return _describe_index(path)
-    if (path / "manifest.json").exists() or any(path.glob("*-of-*/manifest.json")):
+    if is_vectors(path):
         return _describe_vectors(path)
     if any((path / name).exists() for name in ("config.json", "splade_config.json", "modules.json")):
         from everglade.model.folder import describe_model

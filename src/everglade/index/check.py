@@ -1,13 +1,13 @@
 """Is an index folder what it should be? Every byte of its segments, and every row of its catalog, against each other.
 
-What cannot be seen: a changed letter in a stored title, text or metadata that leaves the row well formed. SQLite keeps
-no checksum of them, and the segments do not hold them.
+The catalog is copied first, and the copy is checked, so that no writer waits for long.
 """
 
 from __future__ import annotations
 
-import json
 import sqlite3
+import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
@@ -16,14 +16,22 @@ from typing import Any, NamedTuple
 
 from everglade import _engine
 from everglade.errors import EvergladeError, IndexFolderError
-from everglade.index.catalog import FILE_NAME, LOCK_NAME, Catalog
+from everglade.index.catalog import Catalog
+from everglade.index.connection import FILE_NAME, JOURNAL_NAME, clear_errors
+from everglade.index.folder import is_index
+from everglade.index.lock import LOCK_NAME
+from everglade.index.rows import DOCUMENT_COLUMNS, is_object
+from everglade.index.salvage import FoundDocument, open_past_refusals
 from everglade.index.segments import SUFFIX, open_file
-from everglade.index.values import Meta, SegmentRow
+from everglade.index.values import DocumentRow, Meta, SegmentRow, State
 
-__all__ = ["CheckedSegment", "Place", "Report", "check_index", "open_sound", "read_places"]
+__all__ = ["CheckedSegment", "Place", "Report", "check_index"]
 
 SHOWN = 5
-JOURNAL_NAME = f"{FILE_NAME}-journal"
+PAGES_AT_A_TIME = 2048
+"""Pages of the catalog that are copied in one transaction: 8 MiB."""
+COPIES = 3
+"""Copying begins anew with each commit; after so many times it is done in one transaction."""
 
 
 class CheckedSegment(NamedTuple):
@@ -55,7 +63,7 @@ class Report:
         documents: Documents that the catalog knows, None if it cannot be read.
         segments: The segments it names.
         problems: What is wrong, a sentence each; nothing if the index is sound.
-        left_over: Names in the folder that no commit knows: what interrupted writers left, and the next one removes.
+        left_over: Names in the folder that no commit knows. The next writer removes what interrupted ones left.
     """
 
     path: str
@@ -77,14 +85,17 @@ class Report:
 
 
 def check_index(path: str | Path) -> Report:
-    """Check an index folder. It may be searched meanwhile; writers wait until its tables have been read.
+    """Check an index folder. It may be searched and written meanwhile.
+
+    The catalog is copied to the folder for temporary files, which needs room for it.
 
     Raises:
         IndexFolderError: if there is no such folder, or nothing of an index in it.
         LockHeld: if a writer did not let the catalog be read for a minute.
+        OSError: if there is no room for the copy.
     """
     folder = Path(path)
-    if not folder.is_dir() or not (is_catalog(folder) or any(folder.glob(f"*{SUFFIX}"))):
+    if not folder.is_dir() or not (is_index(folder) or any(folder.glob(f"*{SUFFIX}"))):
         raise IndexFolderError(f"there is no index at {folder}.")
     while True:
         report = Report(str(folder))
@@ -94,11 +105,6 @@ def check_index(path: str | Path) -> Report:
         _check_catalog(folder, report)
         if report.sound or _committed_version(folder, report) == before:
             return report
-
-
-def is_catalog(folder: Path) -> bool:
-    """Tell whether there is a catalog in this folder, sound or not."""
-    return (folder / FILE_NAME).is_file()
 
 
 def _committed_version(folder: Path, report: Report) -> tuple[int, int] | None:
@@ -113,24 +119,19 @@ def _committed_version(folder: Path, report: Report) -> tuple[int, int] | None:
 
 def _check_catalog(folder: Path, report: Report) -> None:
     try:
-        catalog = Catalog(folder)
-        with closing(catalog):
-            state = catalog.read({})
-        with closing(connect(folder)) as connection:
-            connection.execute("BEGIN")
-            found = [text for (text,) in connection.execute("PRAGMA integrity_check").fetchall()]
-            report.problems += [f"{FILE_NAME}: {text}" for text in found if text != "ok"]
-            places = read_places(connection)
-            report.problems += _bad_documents(connection)
-            stray = connection.execute(
-                "SELECT count(*) FROM deletions WHERE segment NOT IN (SELECT number FROM segments)"
-            ).fetchone()[0]
+        with tempfile.TemporaryDirectory(prefix="everglade-check-") as copied:
+            _copy_catalog(folder, Path(copied))
+            with closing(Catalog(Path(copied))) as catalog:
+                state = catalog.read({})
+            with closing(open_past_refusals(Path(copied))) as connection:
+                found = [text for (text,) in connection.execute("PRAGMA integrity_check").fetchall()]
+                report.problems += [f"{FILE_NAME}: {text}" for text in found if text != "ok"]
+                report.problems += _bad_deletions(connection, state)
+                places = _check_documents(connection, report)
     except (EvergladeError, sqlite3.Error, ValueError) as error:
         report.problems.append(str(error) if isinstance(error, EvergladeError) else f"{FILE_NAME}: {error}")
         return
     report.generation, report.documents = state.meta.generation, len(places)
-    if stray:
-        report.problems.append(f"{FILE_NAME}: {stray} deletions are of segments that are not there.")
     by_segment: dict[int, list[Place]] = {}
     for place in places:
         by_segment.setdefault(place.segment, []).append(place)
@@ -145,6 +146,32 @@ def _check_catalog(folder: Path, report: Report) -> None:
     report.left_over = sorted(path.name for path in folder.iterdir() if path.is_file() and path.name not in known)
 
 
+class _Outpaced(Exception):
+    """A catalog was written to faster than it was copied."""
+
+
+def _copy_catalog(folder: Path, copied: Path) -> None:
+    """Copy the catalog page by page, one committed state of it, damage and all."""
+    least, begun = None, 1
+
+    def count(_status: int, remaining: int, _total: int) -> None:
+        nonlocal least, begun
+        begun += least is not None and remaining > least
+        least = remaining
+        if begun > COPIES:
+            raise _Outpaced
+
+    with closing(open_past_refusals(folder)) as source, closing(sqlite3.connect(copied / FILE_NAME)) as target:
+        with clear_errors(folder / FILE_NAME):
+            source.execute("SELECT count(*) FROM sqlite_master").fetchone()  # rolls back what was interrupted
+        target.execute("PRAGMA journal_mode = OFF")
+        target.execute("PRAGMA synchronous = OFF")
+        try:
+            source.backup(target, pages=PAGES_AT_A_TIME, progress=count, sleep=0.01)
+        except _Outpaced:
+            source.backup(target)
+
+
 def _check_numbers(meta: Meta, rows: tuple[SegmentRow, ...], report: Report) -> None:
     highest = max((row.number for row in rows), default=0)
     if highest >= meta.next_segment:
@@ -153,41 +180,36 @@ def _check_numbers(meta: Meta, rows: tuple[SegmentRow, ...], report: Report) -> 
         report.problems.append(f"{FILE_NAME}: there are postings, but no impact scale.")
 
 
-def connect(folder: Path) -> sqlite3.Connection:
-    """Open the catalog for reading alone, past everything that Everglade would refuse."""
-    uri = (folder / FILE_NAME).resolve().as_uri() + "?mode=rw"  # to roll back what was interrupted
-    connection = sqlite3.connect(uri, uri=True, isolation_level=None)
-    connection.execute("PRAGMA query_only = ON")
-    connection.execute("PRAGMA trusted_schema = OFF")
-    return connection
+def _bad_deletions(connection: sqlite3.Connection, state: State) -> Iterator[str]:
+    counts = Counter(segment for (segment,) in connection.execute("SELECT segment FROM deletions"))
+    for row in state.segments:
+        if (count := counts.pop(row.number, 0)) != row.deleted:
+            yield f"{FILE_NAME}: {count} deletions are of segment {row.number}, whose row says {row.deleted}."
+    if strays := sum(counts.values()):
+        yield f"{FILE_NAME}: {strays} deletions are of segments that are not there."
 
 
-def read_places(connection: sqlite3.Connection) -> list[Place]:
-    """Read where each document is.
+def _check_documents(connection: sqlite3.Connection, report: Report) -> list[Place]:
+    """Give where each document is, and report rows that are not what was written.
 
     Raises:
         ValueError: if a row has values of other types.
     """
-    places = [Place(*row) for row in connection.execute("SELECT id, segment, local FROM documents").fetchall()]
-    for place in places:
-        if not (isinstance(place.id, str) and type(place.segment) is int and type(place.local) is int):
-            raise ValueError(f"a row of documents cannot be: {place}")
+    places = []
+    for *values, checksum in connection.execute(f"SELECT {DOCUMENT_COLUMNS} FROM documents NOT INDEXED"):
+        found = FoundDocument(DocumentRow(*values), checksum)
+        row = found.row
+        if not (isinstance(row.id, str) and type(row.segment) is int and type(row.local) is int):
+            raise ValueError(f"a row of documents cannot be: {row}")
+        places.append(Place(row.id, row.segment, row.local))
+        if not found.is_sound:
+            report.problems.append(f"{FILE_NAME}: the row of document {row.id!r} is not what was written.")
+        elif row.metadata is not None and not is_object(row.metadata):
+            report.problems.append(f"{FILE_NAME}: the metadata of document {row.id!r} are no JSON object.")
     return places
 
 
-def _bad_documents(connection: sqlite3.Connection) -> Iterator[str]:
-    rows = connection.execute("SELECT id, title, text, metadata FROM documents")
-    for id, title, text, metadata in rows:
-        if not (isinstance(title, str) and isinstance(text, str)):
-            yield f"{FILE_NAME}: title or text of document {id!r} is no text."
-        try:
-            if metadata is not None and not isinstance(json.loads(metadata), dict):
-                yield f"{FILE_NAME}: the metadata of document {id!r} are no JSON object."
-        except (TypeError, ValueError):
-            yield f"{FILE_NAME}: the metadata of document {id!r} are not JSON."
-
-
-def open_sound(folder: Path, row: SegmentRow, meta: Meta) -> tuple[_engine.Segment | None, str | None]:
+def _open_sound(folder: Path, row: SegmentRow, meta: Meta) -> tuple[_engine.Segment | None, str | None]:
     """Open a segment with everything verified; give it, or what is wrong with it."""
     try:
         return open_file(folder / row.name, row, meta, verify=True), None
@@ -196,13 +218,11 @@ def open_sound(folder: Path, row: SegmentRow, meta: Meta) -> tuple[_engine.Segme
 
 
 def _check_segment(folder: Path, row: SegmentRow, meta: Meta, hidden: set[int], places: list[Place]) -> CheckedSegment:
-    file, problem = open_sound(folder, row, meta)
+    file, problem = _open_sound(folder, row, meta)
     if file is not None:
         expected = {Place(id, row.number, local) for local, id in enumerate(file.ids_all()) if local not in hidden}
         found = set(places)
-        if file.n_postings != row.postings:
-            problem = f"it holds {file.n_postings} postings, the catalog says {row.postings}."
-        elif found - expected:
+        if found - expected:
             problem = f"the catalog gives {_some(sorted(found - expected))} places where others are."
         elif expected - found:
             problem = f"it holds {_some(sorted(expected - found))}, which the catalog does not know."

@@ -12,6 +12,9 @@ A comparison is true or false, never unknown: where the field is absent or of an
 and `!=` is the opposite of `=`. Only `field = null` is true of absent fields. `<`, `<=`, `>` and `>=` take numbers, or
 strings, which are ordered by code points. `not` binds tighter than `and`, `and` tighter than `or`.
 
+Whole numbers of 64 bits, from -2^63 to 2^63 - 1, are compared exactly. SQLite reads greater ones as doubles, in the
+metadata as here: of 2^64 and 2^64 + 1 it makes the same number.
+
 Values and the names of fields reach SQLite as parameters; the SQL itself is made of nothing that was given.
 """
 
@@ -78,7 +81,9 @@ def parse_filter(where: Where) -> Filter:
 
 def _from_mapping(where: Mapping[str, Value | list[Value] | tuple[Value, ...]]) -> Filter:
     if len(where) > MAX_CONDITIONS:
-        raise ConfigError(f"where has {len(where)} fields; at most {MAX_CONDITIONS} are allowed.")
+        raise ConfigError(
+            f"where has {len(where)} fields. Leave some out: {MAX_CONDITIONS} can be asked for at a time."
+        )
     parts = []
     for name, wanted in where.items():
         found = _TOKEN.match(name) if isinstance(name, str) else None
@@ -87,7 +92,10 @@ def _from_mapping(where: Mapping[str, Value | list[Value] | tuple[Value, ...]]) 
         values = list(wanted) if isinstance(wanted, list | tuple) else [wanted]
         for value in values:
             if value is not None and not isinstance(value, str | int | float):
-                raise ConfigError(f"where: {name} cannot be compared with a value of type {type(value).__name__}.")
+                raise ConfigError(
+                    f"where: {name} cannot be compared with a value of type {type(value).__name__}. "
+                    f"Give a string, a number, True, False, None, or a list of these."
+                )
         parts.append(_one_of(name.strip(), values))
     return _join("AND", parts) if parts else Filter("1", ())
 
@@ -143,7 +151,7 @@ class _Parser:
 
     def _one(self, depth: int) -> Filter:
         if depth > MAX_NESTING:
-            raise ConfigError(f"where is nested more than {MAX_NESTING} deep.")
+            raise ConfigError(f"where is nested more than {MAX_NESTING} deep. Take out parentheses or 'not'.")
         if self._takes("not"):
             inner = self._one(depth + 1)
             return Filter(f"NOT ({inner.sql})", inner.parameters)
@@ -173,7 +181,10 @@ class _Parser:
             if operator.text in ("=", "!="):
                 found = _one_of(name, [value])
             elif isinstance(value, bool) or value is None:
-                raise ConfigError(f"where, character {operator.place + 1}: {operator.text} takes a number or a string.")
+                raise ConfigError(
+                    f"where, character {operator.place + 1}: {operator.text} takes a number or a string, "
+                    f"not {json.dumps(value)}. Ask for that with = or !=."
+                )
             else:
                 found = _ordered(name, operator.text, value)
         else:
@@ -196,7 +207,7 @@ class _Parser:
         if token.kind == "string":
             value: Value = re.sub(r"\\(.)", r"\1", token.text[1:-1])
         elif token.kind == "number":
-            value = int(token.text) if re.fullmatch(r"[-+]?\d{1,18}", token.text) else float(token.text)
+            value = _read_number(token.text)
         elif token.kind == "name" and token.text.lower() in words:
             value = words[token.text.lower()]
         else:
@@ -273,16 +284,29 @@ def _path(name: str) -> str:
     """Give the JSON path of a name. Metadata is stored with escapes for all but ASCII, and labels are compared so."""
     labels = [label.strip("`") for label in re.findall(r"`[^`]+`|\w+", name)]
     if any('"' in label for label in labels):
-        raise ConfigError(f"where: the name {name!r} holds a double quote, which no filter can name.")
+        raise ConfigError(
+            f"where: the name {name!r} holds a double quote, which no filter can name. Call the field something else."
+        )
     return "$" + "".join(f'."{json.dumps(label)[1:-1]}"' for label in labels)
+
+
+def _read_number(text: str) -> int | float:
+    try:
+        return int(text)
+    except ValueError:  # it has a point or an exponent, or thousands of digits
+        return float(text)
 
 
 def _as_number(value: float) -> int | float:
     """Give a number as SQLite can hold it: 64 bits, or a double."""
-    if isinstance(value, int) and not -(2**63) <= value < 2**63:
-        value = float(value) if abs(value) < 2**1023 else math.inf
+    if isinstance(value, int) and -(2**63) <= value < 2**63:
+        return value
+    try:
+        value = float(value)
+    except OverflowError:
+        value = math.inf
     if not math.isfinite(value):
-        raise ConfigError(f"where: {value} is not a finite number.")
+        raise ConfigError(f"where: {value} is not a finite number. Numbers up to 1.79e308 can be compared.")
     return value
 
 
@@ -297,5 +321,5 @@ def _checked(value: str) -> str:
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise ConfigError(f"where: the string {value[:40]!r} holds half a surrogate pair.") from None
+        raise ConfigError(f"where: the string {value[:40]!r} holds half a surrogate pair. Mend the text.") from None
     return value

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from everglade import durable
 from everglade.errors import IndexFolderError
-from everglade.index.catalog import FILE_NAME, LOCK_NAME, Catalog, lock_folder
+from everglade.index.catalog import Catalog
+from everglade.index.connection import FILE_NAME
+from everglade.index.lock import LOCK_NAME, WriteLock
 from everglade.index.values import Meta
 
 __all__ = ["is_index", "make_folder", "require_free", "require_index"]
@@ -55,14 +56,12 @@ def make_folder(final: Path, meta: Meta) -> None:
     """
     partial = _partial(final)
     partial.mkdir(parents=True, exist_ok=True)
-    lock = lock_folder(partial)
-    try:
+    with WriteLock(partial):
         for stray in partial.iterdir():
             if stray.name != LOCK_NAME:
                 stray.unlink()
         Catalog.create(partial, meta)
-        durable.publish_folder(partial, final)
-    except FileExistsError as error:
-        raise IndexFolderError(str(error)) from error
-    finally:
-        os.close(lock)
+        try:
+            durable.publish_folder(partial, final)
+        except FileExistsError as error:
+            raise IndexFolderError(str(error)) from error

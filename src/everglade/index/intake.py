@@ -7,10 +7,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from everglade.errors import InputError
+from everglade.index.values import DocumentRow, SegmentRow
 from everglade.texts import Document, Query
 from everglade.vectors import SparseMatrix
 
-__all__ = ["DocumentsById", "Texts", "as_document", "as_queries", "check_ids", "check_matrix", "check_texts"]
+__all__ = [
+    "DocumentsById",
+    "Texts",
+    "as_document",
+    "as_queries",
+    "check_ids",
+    "check_matrix",
+    "check_rows",
+    "check_texts",
+    "document_rows",
+]
 
 
 class Texts(NamedTuple):
@@ -93,6 +104,32 @@ def check_matrix(matrix: SparseMatrix) -> SparseMatrix:
         kind = type(matrix).__name__
         raise InputError(f"the vectors are of type {kind}. Give a SparseMatrix; SparseMatrix.from_scipy makes one.")
     return matrix
+
+
+def check_rows(matrix: SparseMatrix, n_ids: int, n_terms: int) -> None:
+    """Refuse vectors that are not one for each id, or not of this vocabulary.
+
+    Raises:
+        InputError: if they are not.
+    """
+    if n_ids != len(matrix):
+        raise InputError(f"{n_ids} ids for {len(matrix)} rows: there must be one id for each row.")
+    if matrix.n_terms != n_terms:
+        raise InputError(
+            f"the vectors have {matrix.n_terms} terms, the index {n_terms}. "
+            f"Encode with the model the index was made for, or make another index."
+        )
+
+
+def document_rows(ids: Sequence[str], segments: Sequence[SegmentRow], texts: Mapping[str, Texts]) -> list[DocumentRow]:
+    """Say what the catalog stores of documents whose vectors fill these segments, one after another."""
+    nothing = Texts("", "", None)
+    places = ((segment.number, local) for segment in segments for local in range(segment.documents))
+    rows = []
+    for id, (segment, local) in zip(ids, places, strict=True):
+        title, text, metadata = texts.get(id, nothing)
+        rows.append(DocumentRow(id, segment, local, title, text, metadata))
+    return rows
 
 
 def as_document(value: Document | Mapping[str, Any] | tuple[Any, ...], place: int) -> Document:

@@ -18,8 +18,10 @@ __all__ = ["keep_postings"]
 def keep_postings(rule: str, impacts: Impacts, impact_scale: float) -> NDArray[np.bool_]:
     """Say which entries of `impacts` become postings, bool (nnz,).
 
-    Of equal impacts the smaller term stays in a document, and the document that comes first in a posting list. A term
-    keeps at least one posting; a document may lose all of its own under "threshold" and "term", and is then not found.
+    Of equal impacts the smaller term stays in a document, and the document that comes first in a posting list. Under
+    "term" a term keeps at least one posting, under "document" a document; otherwise either may lose all of its own, and
+    a document without postings is found by searches of whole vectors only. "threshold" compares rounded impacts: a
+    weight within half a step of the scale from it may fall on either side.
 
     Args:
         rule: See `parse_prune`.

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from everglade import _engine
-from everglade.errors import CorruptIndex, FormatTooNew, InputError
+from everglade.errors import CorruptIndex, FormatTooNew, IndexFolderError, InputError
 from everglade.index.pruning import keep_postings
 from everglade.index.values import ADVICE, Meta, SegmentRow
 from everglade.reference import MAX_IMPACT, Impacts, quantise_documents
@@ -30,6 +30,7 @@ __all__ = [
     "make_batch",
     "open_file",
     "segment_name",
+    "weight_error",
     "write_segment",
     "write_segments",
 ]
@@ -60,8 +61,11 @@ class OpenSegment(NamedTuple):
 
     def ids(self, locals_: NDArray[np.uint32]) -> list[str]:
         """Give the ids of these documents."""
-        with clear_errors(Path(self.file.path)):
+        try:
             ids: list[str] = self.file.ids(np.ascontiguousarray(locals_))
+        except _engine.CorruptSegment:
+            with clear_errors(Path(self.file.path)):
+                raise
         return ids
 
     def live(self) -> NDArray[np.uint32]:
@@ -120,9 +124,13 @@ def make_batch(meta: Meta, ids: Sequence[str], matrix: SparseMatrix) -> Batch:
     )
     weights = _as_halves(rows.weights[kept]) if options.keep_weights else None
     if weights is not None and scale is not None:
-        excess = weights.astype(np.float64) - impacts[kept] / scale
-        meta = replace(meta, weight_error=max(meta.weight_error, float(excess.max(initial=0.0))))
+        meta = replace(meta, weight_error=max(meta.weight_error, weight_error(weights, impacts[kept], scale)))
     return Batch(meta, ordered, Impacts(indptr, rows.terms[kept], impacts[kept]), weights)
+
+
+def weight_error(weights: NDArray[np.float16], impacts: NDArray[np.unsignedinteger[Any]], scale: float) -> float:
+    """Give the most by which a kept weight exceeds what its impact says, or 0."""
+    return float((weights.astype(np.float64) - impacts / scale).max(initial=0.0))
 
 
 def _as_halves(weights: NDArray[np.float32]) -> NDArray[np.float16]:
@@ -161,9 +169,24 @@ def segment_name(number: int) -> str:
     return f"{number:06d}{SUFFIX}"
 
 
-def write_segment(folder: Path, number: int, batch: Batch) -> SegmentRow:
-    """Write a whole batch to one segment file, durably, as the options of the index say."""
+def write_segment(folder: Path, number: int, batch: Batch, order: NDArray[np.uint32] | None = None) -> SegmentRow:
+    """Write a whole batch to one segment file, durably, as the options of the index say.
+
+    Args:
+        folder: The index folder.
+        number: The number of the segment.
+        batch: What it holds.
+        order: Which row of the batch stands at each place; None leaves them in the order of ids.
+
+    Raises:
+        IndexFolderError: if a file of that name is there, which this index did not leave behind.
+    """
     meta, impacts = batch.meta, batch.impacts
+    if (folder / segment_name(number)).exists():
+        raise IndexFolderError(
+            f"{folder / segment_name(number)} is not of this index, or damaged, and a new segment would take its name. "
+            f"Move it out of the folder."
+        )
     prune = meta.options.prune
     kept = None if prune is None else keep_postings(prune, impacts, meta.impact_scale or 1.0)
     written = _engine.write_segment(
@@ -176,11 +199,19 @@ def write_segment(folder: Path, number: int, batch: Batch) -> SegmentRow:
         impacts.impacts,
         list(batch.ids),
         postings=kept,
+        order=order,
         weights=batch.weights,
         rows=meta.options.rows,
     )
-    counts = (written["documents"], written["postings"], written["size_bytes"], written["crc32c"])
-    return SegmentRow(number, segment_name(number), *counts)
+    return SegmentRow(
+        number,
+        segment_name(number),
+        documents=written["documents"],
+        postings=written["postings"],
+        entries=len(impacts.terms),
+        size_bytes=written["size_bytes"],
+        crc32c=written["crc32c"],
+    )
 
 
 def open_file(path: Path, row: SegmentRow, meta: Meta, *, verify: bool) -> _engine.Segment:
@@ -199,6 +230,8 @@ def open_file(path: Path, row: SegmentRow, meta: Meta, *, verify: bool) -> _engi
         "checksum": (file.crc32c, row.crc32c),
         "number of terms": (file.n_terms, meta.n_terms),
         "number of documents": (file.n_documents, row.documents),
+        "number of postings": (file.n_postings, row.postings),
+        "number of entries": (file.n_row_entries, row.entries),
         "width of impacts": (16 if file.is_wide else 8, meta.options.impact_bits),
     }
     if meta.options.keep_weights:
@@ -235,14 +268,28 @@ def from_bits(bits: NDArray[np.uint8], n_documents: int) -> NDArray[np.bool_]:
     return np.unpackbits(bits, count=n_documents, bitorder="little").view(np.bool_)
 
 
-def collect_files(folder: Path, named: Sequence[SegmentRow], under_way: Collection[str] = ()) -> None:
-    """Remove segment files that no row of the catalog names, and what interrupted writers left.
+def collect_files(folder: Path, uuid: str, named: Sequence[SegmentRow], under_way: Collection[str] = ()) -> None:
+    """Remove segment files of this index that no row of the catalog names, and what interrupted writers left.
 
-    `under_way` names files that are being written.
+    A file of another index, or one that cannot be read, is nobody's leftover: whole files alone get their names.
+
+    Args:
+        folder: The index folder.
+        uuid: The index.
+        named: What the catalog names.
+        under_way: Names of files that are being written, or read for that.
     """
     kept = {*(row.name for row in named), *under_way, *(f"{name}.tmp" for name in under_way)}
     for path in folder.iterdir():
-        if path.suffix in (".tmp", SUFFIX) and path.name not in kept:
+        left = path.suffix == ".tmp" or (path.suffix == SUFFIX and _uuid_of(path) == uuid)
+        if left and path.name not in kept:
             # The commit stands whether or not this works; the next writer tries again.
             with suppress(OSError):
                 path.unlink()
+
+
+def _uuid_of(path: Path) -> str | None:
+    try:
+        return str(_engine.Segment(str(path), False).uuid.hex())
+    except (_engine.CorruptSegment, _engine.FormatTooNew, OSError):
+        return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,9 +13,11 @@ from numpy.typing import NDArray
 from everglade import _engine
 from everglade.errors import ConfigError, InputError
 from everglade.index.filters import Filter
+from everglade.index.queries import quantise
 from everglade.index.segments import OpenSegment, Vector, as_bits, from_bits, open_file
+from everglade.index.threads import count_threads, for_each
 from everglade.index.values import Meta, State
-from everglade.reference import Impacts, quantise_queries
+from everglade.reference import Impacts
 from everglade.vectors import SparseMatrix
 
 __all__ = ["EXACT", "Effort", "Found", "Shown", "Snapshot", "open_snapshot"]
@@ -72,7 +73,8 @@ class Found:
         if self.float_scores is not None:
             return self.float_scores.astype(np.float32)
         scores = (self.integer_scores / self.scales[:, None]).astype(np.float32)
-        scores[self.integer_scores == 0] = -np.inf
+        if np.count_nonzero(scores) < scores.size:
+            scores[self.integer_scores == 0] = -np.inf
         return scores
 
     def hits(self, row: int) -> dict[str, float]:
@@ -105,7 +107,7 @@ class Snapshot:
     def quantise(self, queries: SparseMatrix) -> tuple[Impacts, NDArray[np.float64]]:
         """Give the impacts of queries as this index searches them, and the scale of each query."""
         most = _engine.MAX_WIDE_QUERY_MASS if self.meta.options.is_wide else None
-        return quantise_queries(queries.canonical(), most)
+        return quantise(queries, most)
 
     def everything(self) -> Shown:
         """Give all documents that can be found."""
@@ -163,17 +165,16 @@ class Snapshot:
         """
         self.check(queries, k, threads)
         impacts, query_scales = self.quantise(queries)
-        found = Found(
-            np.full((len(queries), k), None, dtype=object),
-            np.zeros((len(queries), k), dtype=np.uint32),
-            query_scales * (self.meta.impact_scale or 1.0),
-        )
         if effort is None:
             effort = EXACT if self.meta.options.prune is None else TWO_STEPS
         depth = min(k, len(self) if shown is None else shown.documents)
+        scales = query_scales * (self.meta.impact_scale or 1.0)
+        if depth == k > 0 and len(queries):
+            return Found(*self._find(impacts, depth, threads, shown, effort), scales)
+        ids, scores = np.full((len(queries), k), None, dtype=object), np.zeros((len(queries), k), dtype=np.uint32)
         if depth and len(queries):
-            self._fill(found, impacts, depth, threads, shown, effort)
-        return found
+            ids[:, :depth], scores[:, :depth] = self._find(impacts, depth, threads, shown, effort)
+        return Found(ids, scores, scales)
 
     def check(self, queries: SparseMatrix, k: int, threads: int) -> None:
         """Refuse queries and numbers that cannot be searched with."""
@@ -185,19 +186,28 @@ class Snapshot:
         if k < 0 or threads < 0:
             raise ConfigError(f"k is {k} and threads is {threads}: neither may be negative.")
 
-    def _fill(
-        self, found: Found, queries: Impacts, depth: int, threads: int, shown: Shown | None, effort: Effort
-    ) -> None:
+    def _find(
+        self, queries: Impacts, depth: int, threads: int, shown: Shown | None, effort: Effort
+    ) -> tuple[NDArray[np.object_], NDArray[np.uint32]]:
+        """Give ids and scores of the hits, each of shape (n_queries, depth), as `Found` holds them."""
         selective = shown is not None and shown.documents <= SELECTIVE_SHARE * len(self)
         pruned = self.meta.options.prune is not None
         if selective or (pruned and effort.mass is None):
-            self._score_shown(found, queries, depth, shown or self.everything())
-            return
+            return self._score_shown(queries, depth, threads, shown or self.everything())
         segments, locals_, scores = self.locate(queries, depth, threads, shown, effort)
-        found.integer_scores[:, :depth] = scores
+        return self._ids_of(segments, locals_), scores
+
+    def _ids_of(self, segments: NDArray[np.int32], locals_: NDArray[np.uint32]) -> NDArray[np.object_]:
+        """Give the ids of documents of any shape, None where the segment is -1."""
+        ids = np.empty(segments.shape, dtype=object)
         for number, segment in enumerate(self.segments):
             here = segments == number
-            found.ids[:, :depth][here] = np.array(segment.ids(locals_[here]), dtype=object)
+            n_here = np.count_nonzero(here)
+            if n_here == ids.size:
+                ids.reshape(-1)[:] = segment.ids(locals_.reshape(-1))
+            elif n_here:
+                ids[here] = segment.ids(locals_[here])
+        return ids
 
     def locate(
         self, queries: Impacts, depth: int, threads: int, shown: Shown | None, effort: Effort = EXACT
@@ -206,8 +216,7 @@ class Snapshot:
         indptr, terms, impacts = queries
         files = [segment.file for segment in self.segments]
         hidden = [segment.deleted for segment in self.segments] if shown is None else [~bits for bits in shown.bits]
-        threads = threads or os.cpu_count() or 1
-        arguments = (files, hidden, indptr, terms, impacts.astype(np.uint32, copy=False), depth, threads)
+        arguments = (files, hidden, indptr, terms, impacts.astype(np.uint32, copy=False), depth, count_threads(threads))
         try:
             if effort.mass is None:
                 return _engine.search(*arguments)
@@ -216,22 +225,27 @@ class Snapshot:
         except ValueError as error:
             raise InputError(f"these queries cannot be searched: {error}.") from error
 
-    def _score_shown(self, found: Found, queries: Impacts, depth: int, shown: Shown) -> None:
+    def _score_shown(
+        self, queries: Impacts, depth: int, threads: int, shown: Shown
+    ) -> tuple[NDArray[np.object_], NDArray[np.uint32]]:
         """Score every shown document by its whole vector: what the scan does, turned round."""
+        indptr, terms, impacts = queries.indptr, queries.terms, queries.impacts.astype(np.uint32, copy=False)
         locals_ = self.locals_of(shown)
-        for row in range(len(queries.indptr) - 1):
-            span = slice(int(queries.indptr[row]), int(queries.indptr[row + 1]))
-            terms, impacts = queries.terms[span], queries.impacts[span].astype(np.uint32, copy=False)
-            try:
-                scores = [
-                    _engine.score_documents(segment.file, here, terms, impacts)
-                    for segment, here in zip(self.segments, locals_, strict=True)
-                ]
-            except ValueError as error:
-                raise InputError(f"these queries cannot be searched: {error}.") from error
-            ids, best = self.best(locals_, scores, depth)
-            found.ids[row, : len(ids)] = ids
-            found.integer_scores[row, : len(ids)] = best
+        ids = np.empty((len(indptr) - 1, depth), dtype=object)
+        scores = np.zeros(ids.shape, dtype=np.uint32)
+
+        def search(row: int) -> None:
+            span = slice(int(indptr[row]), int(indptr[row + 1]))
+            pairs = zip(self.segments, locals_, strict=True)
+            by_segment = [_engine.score_documents(s.file, here, terms[span], impacts[span]) for s, here in pairs]
+            found, best = self.best(locals_, by_segment, depth)
+            ids[row, : len(found)], scores[row, : len(found)] = found, best
+
+        try:
+            for_each(search, len(ids), threads)
+        except ValueError as error:
+            raise InputError(f"these queries cannot be searched: {error}.") from error
+        return ids, scores
 
     def locals_of(self, shown: Shown) -> list[NDArray[np.uint32]]:
         """Give the numbers of the shown documents of each segment, ascending."""

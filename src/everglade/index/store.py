@@ -7,6 +7,7 @@ read it while one writes. What `add` and `delete` did is durable when they retur
 from __future__ import annotations
 
 import math
+import os
 import re
 import threading
 import uuid
@@ -16,20 +17,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
-from everglade.errors import ConfigError, CorruptIndex, IndexFolderError, InputError
+from everglade import durable
+from everglade.errors import ConfigError
 from everglade.index.background import Merges
 from everglade.index.calibration import Efforts, measure, sample_queries
-from everglade.index.catalog import Catalog, CatalogWriter
+from everglade.index.commits import CatalogWriter
 from everglade.index.description import IndexInfo
-from everglade.index.filters import Filter, Where, parse_filter
+from everglade.index.filters import Where, parse_filter
 from everglade.index.float_exact import search_floats
 from everglade.index.folder import is_index, make_folder, require_free, require_index
-from everglade.index.intake import Texts, check_ids, check_matrix, check_texts
+from everglade.index.intake import check_ids, check_matrix, check_rows, check_texts, document_rows
+from everglade.index.latest import Latest
 from everglade.index.merging import MERGED_DOCUMENTS, group_segments
 from everglade.index.options import IndexOptions
 from everglade.index.segments import Vector, collect_files, make_batch, write_segments
-from everglade.index.snapshot import Found, Shown, Snapshot, open_snapshot
-from everglade.index.values import Calibration, Change, DocumentRow, Meta, SegmentRow
+from everglade.index.snapshot import Found, Shown, Snapshot
+from everglade.index.values import Calibration, Change, Meta
 from everglade.texts import Document
 from everglade.vectors import SparseMatrix
 
@@ -47,19 +50,11 @@ class Store:
 
     def __init__(self, path: Path, *, verify: bool) -> None:
         self.path = path
-        self._verify = verify
         self._writer: CatalogWriter | None = None
         self._write_lock = threading.RLock()
-        self._refresh_lock = threading.Lock()
-        self._snapshot: Snapshot | None = None
         self._merges = Merges(path)
         self._efforts = Efforts()
-        self._catalog = Catalog(path)
-        try:
-            self._read_catalog()
-        except BaseException:
-            self._catalog.close()
-            raise
+        self._latest = Latest(path, verify=verify)
 
     @classmethod
     def create(
@@ -121,10 +116,7 @@ class Store:
     @property
     def snapshot(self) -> Snapshot:
         """The committed state that searches see now; hold it to ask several things of the same state."""
-        snapshot = self._snapshot
-        if snapshot is None:
-            raise IndexFolderError(f"{self.path} has been closed. Open it again.")
-        return snapshot
+        return self._latest.snapshot
 
     @property
     def meta(self) -> Meta:
@@ -159,7 +151,7 @@ class Store:
         """
         ids = check_ids(ids)
         texts = check_texts(documents, ids)
-        _check_rows(check_matrix(matrix), len(ids), self.meta.n_terms)
+        check_rows(check_matrix(matrix), len(ids), self.meta.n_terms)
         if not ids:
             return
         with self._writing() as writer:
@@ -167,10 +159,10 @@ class Store:
             batch = make_batch(self._merges.reserve(self.meta), ids, matrix)
             segments = write_segments(self.path, batch)
             meta = replace(batch.meta, next_segment=batch.meta.next_segment + len(segments))
-            rows = _document_rows(batch.ids, segments, texts)
+            rows = document_rows(batch.ids, segments, texts)
             writer.commit(Change(meta, gone=batch.ids, segments=segments, documents=rows))
             self._acknowledge()
-            self._merges.begin(writer, self.snapshot)
+            self._merges.begin(writer, self.snapshot, len(batch.ids))
 
     def delete(self, ids: Iterable[str]) -> int:
         """Delete documents in one commit that is durable when this returns; give the number that existed.
@@ -187,7 +179,7 @@ class Store:
             self._settle_merge(writer)
             hidden = writer.commit(Change(self.meta, gone=gone))
             self._acknowledge()
-            self._merges.begin(writer, self.snapshot)
+            self._merges.begin(writer, self.snapshot, 0)
         return hidden
 
     def optimise(self, segment_documents: int = MERGED_DOCUMENTS) -> int:
@@ -200,6 +192,7 @@ class Store:
             ConfigError: if `segment_documents` is not at least 1.
             LockHeld: if another process, or another store of this one, is writing.
             OSError: if there is no room for a merged segment beside the old ones; nothing changes then.
+            CorruptIndex: if a segment is damaged; what was put together before stays so.
         """
         if segment_documents < 1:
             raise ConfigError(f"segment_documents is {segment_documents}: it must be at least 1.")
@@ -207,7 +200,7 @@ class Store:
             self._settle_merge(writer, now=True)
             rows = [segment.row for segment in self.snapshot.segments]
             for numbers in group_segments(rows, segment_documents):
-                self._merges.start(writer, self.snapshot, numbers)
+                self._merges.start(writer, self.snapshot, numbers, os.cpu_count() or 1)
                 if self._merges.finish(writer, self.meta):
                     self._acknowledge()
         return len(self.snapshot.segments)
@@ -267,14 +260,7 @@ class Store:
         Raises:
             ConfigError: if the filter cannot be understood.
         """
-        if where is None:
-            return self.snapshot, None
-        asked = parse_filter(where)
-        with self._refresh_lock:
-            if self.snapshot.unanswered(asked):
-                # The catalog knows only the newest state, so it is this that is searched.
-                self._read_newest(asked)
-            return self.snapshot, self.snapshot.shown(asked)
+        return (self.snapshot, None) if where is None else self._latest.view(parse_filter(where))
 
     def search_in(
         self,
@@ -298,9 +284,12 @@ class Store:
         return snapshot.search(matrix, k, threads, shown=shown, effort=effort)
 
     def document(self, id: str) -> Document | None:
-        """Give the stored document, as last committed by anybody, or None."""
-        self.snapshot  # noqa: B018 - raises if closed
-        return self._catalog.document(id)
+        """Give the stored document, as last committed by anybody, or None.
+
+        Raises:
+            CorruptIndex: if it is not what was written.
+        """
+        return self._latest.document(id)
 
     def vector(self, id: str) -> Vector | None:
         """Give the stored terms and impacts of a document, or None."""
@@ -311,24 +300,28 @@ class Store:
         return IndexInfo.of(self.snapshot)
 
     def refresh(self) -> None:
-        """Let searches see what other processes have committed since."""
-        self.snapshot  # noqa: B018 - raises if closed
-        self._read_catalog()
+        """Let searches see what other processes have committed since.
+
+        Raises:
+            IndexFolderError: if another index has taken the place of this one.
+        """
+        self._latest.read()
 
     def close(self) -> None:
         """Let go of the folder, and let another writer in. A merge on its way is waited for and takes effect.
 
-        Closing twice is closing once.
+        Closing twice is closing once. In a fork of the writer this only forgets: all of it is the parent's to finish.
         """
+        if self._writer is not None and not self._writer.is_ours:
+            self._merges.forget()
+            self._write_lock = threading.RLock()  # another thread of the parent may have held it
         with self._write_lock:
             try:
-                if self._writer is not None:
+                if self._writer is not None and self._writer.is_ours:
                     self._settle_merge(self._writer, now=True)
             finally:
                 self._stop_writing()
-                with self._refresh_lock:
-                    self._snapshot = None
-                    self._catalog.close()
+                self._latest.close()
 
     def __enter__(self) -> Self:
         return self
@@ -338,9 +331,13 @@ class Store:
 
     @contextmanager
     def _writing(self) -> Iterator[CatalogWriter]:
+        if self._writer is not None:
+            self._writer.require_ours()
         with self._write_lock:
             self.snapshot  # noqa: B018 - raises if closed
             try:
+                if self._writer is not None:
+                    self._writer.require_current()
                 yield self._writer or self._start_writing()
             except BaseException:
                 # Whatever failed half-way is not tried again on the same files: the next write starts afresh.
@@ -349,8 +346,11 @@ class Store:
 
     def _start_writing(self) -> CatalogWriter:
         self._writer = CatalogWriter(self.path)
-        self._read_catalog()
-        collect_files(self.path, [segment.row for segment in self.snapshot.segments])
+        self._latest.read_anew()
+        # The last commit may be one whose writer died before it synced the folder, and with it the end of the journal:
+        # a power cut would undo it, and bring back rows that name the files that go now.
+        durable.sync_folder(self.path)
+        collect_files(self.path, self.meta.uuid, [segment.row for segment in self.snapshot.segments])
         return self._writer
 
     def _stop_writing(self) -> None:
@@ -365,53 +365,7 @@ class Store:
 
     def _acknowledge(self) -> None:
         before = {segment.row.name for segment in self.snapshot.segments}
-        self._read_catalog()
+        self._latest.read()
         rows = [segment.row for segment in self.snapshot.segments]
         if not before <= {row.name for row in rows}:
-            collect_files(self.path, rows, self._merges.under_way)
-
-    def _read_catalog(self) -> None:
-        with self._refresh_lock:
-            self._read_newest()
-
-    def _read_newest(self, asked: Filter | None = None) -> None:
-        """Swap in the newest snapshot, with the answers to a filter. Searches under way keep the one they began with.
-
-        The state and the answers are read in one transaction, so that both are of one commit.
-        """
-        before = self._snapshot
-        known = {segment.row.number: segment.row.deleted for segment in before.segments} if before else {}
-        answered = before.answers.get(asked, {}) if before and asked else {}
-        while True:
-            state = self._catalog.read(known, asked, answered)
-            try:
-                if before is None or before.meta.version != state.meta.version:
-                    self._snapshot = before = open_snapshot(self.path, state, before, verify=self._verify)
-            except CorruptIndex:
-                # A writer may have dropped a segment between our reading its name and opening its file.
-                if self._catalog.version() == state.meta.version:
-                    raise
-                continue
-            if asked is not None:
-                before.note(asked, state.matching)
-            return
-
-
-def _document_rows(ids: Sequence[str], segments: Sequence[SegmentRow], texts: dict[str, Texts]) -> list[DocumentRow]:
-    nothing = Texts("", "", None)
-    places = ((segment.number, local) for segment in segments for local in range(segment.documents))
-    rows = []
-    for id, (segment, local) in zip(ids, places, strict=True):
-        title, text, metadata = texts.get(id, nothing)
-        rows.append(DocumentRow(id, segment, local, title, text, metadata))
-    return rows
-
-
-def _check_rows(matrix: SparseMatrix, n_ids: int, n_terms: int) -> None:
-    if n_ids != len(matrix):
-        raise InputError(f"{n_ids} ids for {len(matrix)} rows: there must be one id for each row.")
-    if matrix.n_terms != n_terms:
-        raise InputError(
-            f"the vectors have {matrix.n_terms} terms, the index {n_terms}. "
-            f"Encode with the model the index was made for, or make another index."
-        )
+            collect_files(self.path, self.meta.uuid, rows, self._merges.under_way)

@@ -59,18 +59,34 @@ class Calibration:
         Raises:
             ValueError: if it is none.
         """
-        rows = tuple(CalibrationRow(*row) for row in value["rows"])
-        for row in rows:
-            known = type(row.k) is int and row.k > 0 and type(row.candidates) is int and row.candidates > 0
-            shares = [share for share in (row.recall, row.mass, row.measured) if share is not None]
-            if not known or not all(isinstance(share, int | float) and 0 <= share <= 1 for share in shares):
-                raise ValueError(f"{row} is no row of a calibration")
-            if row.mass is not None and row.mass <= 0:
-                raise ValueError(f"{row} scans nothing")
-        counts = (value["documents"], value["queries"])
-        if not all(type(count) is int and count >= 0 for count in counts):
-            raise ValueError(f"a calibration counts {counts}")
-        return cls(*counts, bool(value["given"]), rows)
+        if not isinstance(value, Mapping) or not isinstance(value["rows"], list):
+            raise ValueError(f"the calibration is {value!r}: it must be an object with a list of rows")
+        counts, given = (value["documents"], value["queries"]), value["given"]
+        if type(given) is not bool or not all(type(count) is int and count >= 0 for count in counts):
+            raise ValueError(
+                f"a calibration counts documents and queries {counts}, and says {given!r} of who gave them"
+            )
+        return cls(*counts, given, tuple(_calibration_row(row) for row in value["rows"]))
+
+
+def _calibration_row(values: object) -> CalibrationRow:
+    if not isinstance(values, list) or len(values) != len(CalibrationRow._fields):
+        raise ValueError(f"{values!r} is no row of a calibration: {', '.join(CalibrationRow._fields)}")
+    row = CalibrationRow(*values)
+    for name in ("k", "candidates"):
+        count = getattr(row, name)
+        if type(count) is not int or count < 1:
+            raise ValueError(
+                f"a row of the calibration has the {name} {count!r}: it must be a whole number of at least 1"
+            )
+    for name in ("recall", "mass", "measured"):
+        share = getattr(row, name)
+        # Only the exact search has no mass.
+        if not (name == "mass" and share is None) and not (type(share) in (int, float) and 0 <= share <= 1):
+            raise ValueError(f"a row of the calibration has the {name} {share!r}: it must be a number from 0 to 1")
+    if row.mass == 0:
+        raise ValueError("a row of the calibration has the mass 0, so it scans nothing")
+    return row
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,12 +169,16 @@ _COUNTS = (
 
 
 class SegmentRow(NamedTuple):
-    """One segment file as the catalog knows it; `deleted` counts its hidden documents."""
+    """One segment file as the catalog knows it.
+
+    `entries` counts the entries of its vectors, `postings` those that pruning left, `deleted` its hidden documents.
+    """
 
     number: int
     name: str
     documents: int
     postings: int
+    entries: int
     size_bytes: int
     crc32c: int
     deleted: int = 0
@@ -188,12 +208,14 @@ class State:
         meta: What the index says of itself.
         segments: Its segments, by number.
         hidden: The hidden locals, for each segment whose count the caller did not know.
+        file: Device and inode of the catalog: another one knows nothing of what was read before.
         matching: Where a filter was asked for: the locals it lets through, for each segment asked about.
     """
 
     meta: Meta
     segments: tuple[SegmentRow, ...]
     hidden: dict[int, NDArray[np.int64]]
+    file: tuple[int, int]
     matching: dict[int, NDArray[np.int64]] = field(default_factory=dict)
 
 
