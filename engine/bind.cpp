@@ -64,14 +64,22 @@ Found find_rows(const Given<std::int64_t>& q_indptr, const Given<std::int32_t>& 
             to_numpy<Matrix<std::uint32_t>>(std::move(scores), {rows, k})};
 }
 
+Path path_named(const std::string& name) {
+    if (name == "auto") return Path::automatic;
+    if (name == "scan") return Path::scan;
+    if (name == "cells") return Path::cells;
+    throw std::invalid_argument("path must be auto, scan or cells, not '" + name + "'");
+}
+
 Found search_all(const std::vector<SegmentPointer>& segments, const std::vector<Hidden>& hidden,
                  const Given<std::int64_t>& q_indptr, const Given<std::int32_t>& q_terms,
-                 const Given<std::uint32_t>& q_impacts, std::int64_t k, std::int64_t threads) {
+                 const Given<std::uint32_t>& q_impacts, std::int64_t k, std::int64_t threads, const std::string& path) {
     const auto both = searched(segments, hidden);
     const std::size_t columns = positive(k, "k");
+    const Path way = path_named(path);
     const std::size_t n_threads = positive(threads, "threads");
     return find_rows(q_indptr, q_terms, q_impacts, columns, [&](const Queries& queries, const Results& results) {
-        search(both, queries, columns, n_threads, results);
+        search(both, queries, columns, n_threads, results, way);
     });
 }
 
@@ -161,7 +169,7 @@ void bind_search(nb::module_& m) {
     m.attr("MAX_QUERY_MASS") = kMaxQueryMass;
     m.attr("MAX_WIDE_QUERY_MASS") = kMaxWideQueryMass;
     m.def("search", &search_all, "segments"_a, "hidden"_a.noconvert(), "q_indptr"_a.noconvert(),
-          "q_terms"_a.noconvert(), "q_impacts"_a.noconvert(), "k"_a, "threads"_a,
+          "q_terms"_a.noconvert(), "q_impacts"_a.noconvert(), "k"_a, "threads"_a, "path"_a = "auto",
           "Find for each query the k documents with the greatest sums of query impact times posting impact, "
           "exactly.\n\n"
           "hidden[i] says which documents of segments[i] cannot be found: bit d % 8 of byte d // 8 for document d\n"
@@ -169,7 +177,10 @@ void bind_search(nb::module_& m) {
           "(n_queries, k),\n"
           "best first, equal scores by id; where there are fewer hits, segment is -1. Terms that a query names twice\n"
           "count twice. ValueError for a term outside the vocabulary, or impacts of a query that sum to more than\n"
-          "MAX_QUERY_MASS, or MAX_WIDE_QUERY_MASS if one of the segments is wide: a score could pass 32 bits.");
+          "MAX_QUERY_MASS, or MAX_WIDE_QUERY_MASS if one of the segments is wide: a score could pass 32 bits.\n"
+          "path says how: 'scan' goes over all postings, 'cells' skips wherever a segment has cells, 'auto' takes what "
+          "it\n"
+          "expects to be cheaper. The hits are the same.");
     m.def(
         "search_approximate", &search_some, "segments"_a, "hidden"_a.noconvert(), "q_indptr"_a.noconvert(),
         "q_terms"_a.noconvert(), "q_impacts"_a.noconvert(), "k"_a, "threads"_a, "mass"_a, "candidates"_a,

@@ -43,6 +43,7 @@ struct Extras {
     std::optional<Given<std::uint32_t>> order;
     std::optional<Given<Half>> weights;
     bool rows;
+    std::optional<std::uint32_t> cells_from;
 };
 
 WrittenSegment write_content(const std::string& path, const SegmentName& name, SegmentContent content,
@@ -57,6 +58,7 @@ WrittenSegment write_content(const std::string& path, const SegmentName& name, S
         content.weights = {reinterpret_cast<const std::uint16_t*>(extras.weights->data()), extras.weights->size()};
     }
     content.rows = extras.rows;
+    content.cells_from = extras.cells_from;
     const nb::gil_scoped_release released;
     return write_segment(path, name, content);
 }
@@ -67,7 +69,8 @@ nb::typed<nb::dict, nb::str, int> write(const std::filesystem::path& path, const
                                         const nb::typed<nb::list, nb::str>& ids,
                                         const std::optional<Given<bool>>& postings,
                                         const std::optional<Given<std::uint32_t>>& order,
-                                        const std::optional<Given<Half>>& weights, bool rows) {
+                                        const std::optional<Given<Half>>& weights, bool rows,
+                                        std::optional<std::uint32_t> cells_from) {
     SegmentName name{{}, number};
     if (uuid.size() != name.uuid.size()) throw std::invalid_argument("uuid must be 16 bytes long");
     std::copy_n(static_cast<const std::uint8_t*>(uuid.data()), name.uuid.size(), name.uuid.begin());
@@ -81,7 +84,7 @@ nb::typed<nb::dict, nb::str, int> write(const std::filesystem::path& path, const
     const Impacts values = std::visit([](const auto& array) { return Impacts(view(array)); }, impacts);
     const WrittenSegment written =
         write_content(path.string(), name, {n_terms, starts, view(terms), values, id_starts, id_bytes},
-                      {postings, order, weights, rows});
+                      {postings, order, weights, rows, cells_from});
     nb::dict summary;
     summary["documents"] = written.n_documents;
     summary["postings"] = written.n_postings;
@@ -177,20 +180,22 @@ View<Half> weights(const SegmentPointer& segment) {
 }
 
 void bind_writer(nb::module_& m) {
-    m.def("write_segment", &write, "path"_a, "uuid"_a, "number"_a, "n_terms"_a, "indptr"_a.noconvert(),
-          "terms"_a.noconvert(), "impacts"_a.noconvert(), "ids"_a, nb::kw_only(),
-          "postings"_a.noconvert().none() = nb::none(), "order"_a.noconvert().none() = nb::none(),
-          "weights"_a.noconvert().none() = nb::none(), "rows"_a = true,
-          "Write one segment, whole and durable when this returns; give its documents, postings, size_bytes and "
-          "crc32c.\n\n"
-          "Row i of (indptr, terms, impacts) is the document ids[i]. Ids ascend in the order of their UTF-8 bytes, "
-          "terms\n"
-          "ascend within a row, and impacts are at least 1; ValueError if not. Impacts of uint16 make a wide segment.\n"
-          "postings says which entries become postings (pruning), order which row stands at each local number (row "
-          "and\n"
-          "local are the same without it), weights gives the float16 of each entry, finite and at least 0; rows=False\n"
-          "leaves vectors by document out, which neither pruning nor weights allow. OSError if the file cannot be\n"
-          "written; then nothing is left behind.");
+    m.def(
+        "write_segment", &write, "path"_a, "uuid"_a, "number"_a, "n_terms"_a, "indptr"_a.noconvert(),
+        "terms"_a.noconvert(), "impacts"_a.noconvert(), "ids"_a, nb::kw_only(),
+        "postings"_a.noconvert().none() = nb::none(), "order"_a.noconvert().none() = nb::none(),
+        "weights"_a.noconvert().none() = nb::none(), "rows"_a = true, "cells_from"_a.none() = kDenseFrom,
+        "Write one segment, whole and durable when this returns; give its documents, postings, size_bytes and "
+        "crc32c.\n\n"
+        "Row i of (indptr, terms, impacts) is the document ids[i]. Ids ascend in the order of their UTF-8 bytes, "
+        "terms\n"
+        "ascend within a row, and impacts are at least 1; ValueError if not. Impacts of uint16 make a wide segment.\n"
+        "postings says which entries become postings (pruning), order which row stands at each local number (row "
+        "and\n"
+        "local are the same without it), weights gives the float16 of each entry, finite and at least 0; rows=False\n"
+        "leaves vectors by document out, which neither pruning nor weights allow. Postings of a term in a window of\n"
+        "16,384 documents get cells, by which search skips, if they are cells_from or more; None for none. OSError if\n"
+        "the file cannot be written; then nothing is left behind.");
 }
 
 }  // namespace
@@ -229,6 +234,9 @@ void bind_segment(nb::module_& m) {
         .def_prop_ro("is_pruned", &Segment::is_pruned, "Whether the postings are only some of the row entries.")
         .def_prop_ro("has_rows", &Segment::has_rows, "Whether vectors are kept by document too.")
         .def_prop_ro("has_weights", &Segment::has_weights, "Whether the rows keep float16 weights.")
+        .def_prop_ro(
+            "n_dense_blocks", [](const Segment& s) { return s.cells().blocks.size(); },
+            "Blocks of postings with cells, by which search can skip documents.")
         .def(
             "id", [](const Segment& s, std::uint32_t local) { return to_str(s.id(local)); }, "local"_a,
             "The id of a document. ValueError if there is no such document.")

@@ -16,7 +16,8 @@
 namespace everglade::fuzz {
 namespace {
 
-constexpr std::size_t kMostDocuments = 4096;  // of a segment that is used whole; larger ones would only slow things down
+constexpr std::size_t kMostDocuments =
+    4096;  // of a segment that is used whole; larger ones would only slow things down
 
 void require(bool holds, const char* what) {
     if (holds) return;
@@ -35,8 +36,8 @@ OwnQuery draw_query(const Segment& segment, std::mt19937& random) {
     const auto present = segment.postings().terms;
     const std::size_t count = segment.n_terms() == 0 ? 0 : random() % 6;
     for (std::size_t i = 0; i < count; ++i) {
-        const std::uint32_t term = !present.empty() && random() % 4 != 0 ? present[random() % present.size()]
-                                                                        : random() % segment.n_terms();
+        const std::uint32_t term =
+            !present.empty() && random() % 4 != 0 ? present[random() % present.size()] : random() % segment.n_terms();
         query.terms.push_back(static_cast<std::int32_t>(term));
         query.impacts.push_back(random() % 5 == 0 ? 4095 : 1 + random() % 9);
     }
@@ -92,12 +93,14 @@ void use_searches(const Segment& segment, std::mt19937& random, bool verified) {
     for (auto& byte : hidden) byte = static_cast<std::uint8_t>(random() & random());
     const std::vector<SearchedSegment> searched{{&segment, hidden}};
     const Queries queries{query.starts, query.terms, query.impacts};
-    Answer exact(k), rough(k), whole(k);
-    search(searched, queries, k, 1, exact.results());
+    Answer exact(k), skipping(k), rough(k), whole(k);
+    search(searched, queries, k, 1, exact.results(), Path::scan);
+    search(searched, queries, k, 1, skipping.results(), Path::cells);
     search_approximate(searched, queries, k, 1, {0.5, k + random() % 9}, rough.results());
     search_approximate(searched, queries, k, 1, {1.0, k}, whole.results());
     if (!verified) return;
     require(exact == naive_search(segment, query, hidden, k), "search and the naive sum over the postings differ");
+    require(exact == skipping, "searches with and without cells differ");
     if (!segment.has_rows()) require(exact == whole, "search and the approximate search of the whole mass differ");
 }
 

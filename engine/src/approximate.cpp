@@ -128,7 +128,7 @@ void search_approximate(std::span<const SearchedSegment> segments, const Queries
         choose_terms(segments, queries[number], approximation.mass, chosen);
     }
     const std::uint32_t n_terms = segments.empty() ? 0 : segments.front().segment->n_terms();
-    search_each(segments, chosen.view(), approximation.candidates, n_threads, [&] {
+    search_each(segments, chosen.view(), approximation.candidates, n_threads, Path::automatic, [&] {
         return [&, completion = Completion(segments, n_terms)](std::size_t number,
                                                                std::span<const Hit> candidates) mutable {
             write_row(completion.best(queries[number], candidates, k), number, k, results);

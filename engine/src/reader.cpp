@@ -97,7 +97,7 @@ void SegmentReader::require_expected_sections() const {
     for (std::uint32_t kind = 1; kind <= format::kKnownKinds; ++kind) {
         const auto known = static_cast<Kind>(kind);
         const bool called_for = format::calls_for(segment_.features_, known);
-        if (has(known) == called_for || (called_for && known == Kind::row_weights)) continue;
+        if (has(known) == called_for || (called_for && format::is_optional(known))) continue;
         refuse(sizeof(format::Header), "section " + std::to_string(kind) +
                                            (called_for ? " is missing" : " stands where the features call for none"));
     }
@@ -149,6 +149,7 @@ std::span<const std::uint32_t> SegmentReader::view_numbers_of_documents(Kind kin
 
 void SegmentReader::read_structure() {
     read_postings();
+    read_cells();
     if (segment_.has_rows()) read_rows();
     if (segment_.is_reordered()) {
         segment_.order_.ranks = view_numbers_of_documents(Kind::ranks);
@@ -170,6 +171,22 @@ void SegmentReader::read_postings() {
     postings.impacts = view_impacts(Kind::posting_impacts, n_postings);
     check_terms();
     check_windows();
+}
+
+void SegmentReader::read_cells() {
+    const bool all = has(Kind::cell_blocks) && has(Kind::cell_maxima) && has(Kind::cell_starts);
+    const bool none = !has(Kind::cell_blocks) && !has(Kind::cell_maxima) && !has(Kind::cell_starts);
+    require(all || none, sizeof(format::Header), "some of the sections of cells are missing");
+    if (none) return;
+    Cells& cells = segment_.cells_;
+    cells.blocks = view<std::uint64_t>(Kind::cell_blocks);
+    const std::uint64_t n_blocks = segment_.postings_.block_windows.size();
+    for (std::size_t i = 0; i < cells.blocks.size(); ++i) {
+        const bool fits = cells.blocks[i] < n_blocks && (i == 0 || cells.blocks[i] > cells.blocks[i - 1]);
+        require(fits, place(Kind::cell_blocks, cells.blocks, i), "a block with cells is out of order or not there");
+    }
+    cells.maxima = view_impacts(Kind::cell_maxima, cells.blocks.size() * format::kCells);
+    cells.starts = view<std::uint16_t>(Kind::cell_starts, cells.blocks.size() * format::kCells);
 }
 
 void SegmentReader::read_rows() {

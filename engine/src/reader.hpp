@@ -69,6 +69,7 @@ class SegmentReader {
                                                bool strict) const;
     std::span<const std::uint32_t> view_numbers_of_documents(format::Kind kind) const;
     void read_postings();
+    void read_cells();
     void read_rows();
     void read_ids();
     void check_terms() const;
@@ -77,6 +78,9 @@ class SegmentReader {
     void verify_postings() const;
     template <typename Impact>
     void verify_block(std::size_t block, std::span<const Impact> all_impacts) const;
+    void verify_cells() const;
+    template <typename Impact>
+    void verify_cells_of(std::size_t place, std::span<const Impact> all_impacts) const;
     void verify_rows() const;
     void verify_weights() const;
     void verify_order() const;

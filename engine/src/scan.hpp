@@ -5,6 +5,7 @@
 #include <span>
 #include <vector>
 
+#include "cell_scan.hpp"
 #include "everglade/collect.hpp"
 #include "everglade/score.hpp"
 #include "everglade/search.hpp"
@@ -31,7 +32,11 @@ class SegmentScan {
     explicit SegmentScan(Collect collect) : collect_(collect) {}
 
     /// Stand before the first window. Only documents with a score from `floor` on are of use.
-    void begin(const SearchedSegment& searched, const Query& query, std::size_t k, std::uint32_t floor);
+    void begin(const SearchedSegment& searched, const Query& query, std::size_t k, std::uint32_t floor, Path path);
+
+    /// If cells may be of use, scan the window that promises most now, so that the floor is high in all others. Only
+    /// for one who goes through all windows.
+    void scan_promising(Sums& sums);
 
     /// The first window from `least` on that holds a posting of the query, or kNoWindow. `least` never falls.
     std::uint32_t next_window(std::uint32_t least) noexcept;
@@ -49,16 +54,24 @@ class SegmentScan {
     std::span<const Key> finish() { return top_.finish(); }
 
   private:
-    /// Where one query term stands in its blocks.
+    /// Where one query term stands in its blocks, and in the list of those that have cells.
     struct Cursor {
         std::uint64_t block;
         std::uint64_t end;
+        std::size_t dense;
         std::uint32_t impact;
     };
 
-    std::uint64_t bound(std::uint32_t window) const noexcept;
-    template <typename Impact>
-    std::uint64_t add(std::uint32_t window, std::span<const Impact> impacts, std::uint32_t* sums) const noexcept;
+    std::uint32_t promising_window() const;
+    void find_blocks(std::uint32_t window);
+    std::uint64_t bound() const noexcept;
+    bool try_cells();
+    bool cells_pay(std::size_t n_candidates) const noexcept;
+    void scan_all(std::uint32_t window, std::uint32_t* sums);
+    void scan_cells(std::uint32_t window, std::uint32_t* sums);
+    void scan_dense(std::uint32_t window, std::uint32_t* sums, std::span<const Candidate> done);
+    std::span<Candidate> still_of_use(std::uint32_t* sums, std::span<Candidate> candidates) const noexcept;
+    void complete(std::uint32_t window, std::uint32_t* sums, std::span<const Candidate> candidates);
     void sweep(std::uint32_t window, std::uint32_t* sums);
     void visit(std::uint32_t window, std::uint32_t* sums);
     std::uint32_t documents_in(std::uint32_t window) const noexcept;
@@ -68,7 +81,14 @@ class SegmentScan {
     SearchedSegment searched_{};
     const Postings* postings_ = nullptr;
     TopK top_;
+    std::size_t k_ = 0;
+    Path path_ = Path::automatic;
+    std::uint32_t done_ = kNoWindow;  // the window that was scanned out of its turn
+    std::uint32_t wait_ = 0;          // windows until cells are tried again
+    std::uint32_t failures_ = 0;      // in a row
     std::vector<Cursor> cursors_;
+    std::vector<QueryBlock> blocks_;  // of the window
+    CellScan cells_;
 };
 
 }  // namespace everglade

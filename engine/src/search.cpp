@@ -43,7 +43,8 @@ void Searcher::search(std::span<const Query> queries, std::size_t k) {
     for (std::size_t segment = 0; segment < segments_.size(); ++segment) {
         for (std::size_t i = 0; i < ways.size(); ++i) {
             // A document of another segment may win a tie by its id, so the k-th best score itself is still enough.
-            ways[i].scan.begin(segments_[segment], queries[i], k, ways[i].floor(k));
+            ways[i].scan.begin(segments_[segment], queries[i], k, ways[i].floor(k), path_);
+            ways[i].scan.scan_promising(sums_);
         }
         for (std::uint32_t window = 0; window < n_windows(*segments_[segment].segment); ++window) {
             for (Way& way : ways) {
@@ -62,7 +63,7 @@ void Searcher::search_part(const Query& query, std::size_t k, SharedSearch& shar
     for (std::size_t segment = 0; segment < segments_.size(); ++segment) {
         const std::uint64_t end = first + n_windows(*segments_[segment].segment);
         if (mine < end) {
-            way.scan.begin(segments_[segment], query, k, way.floor(k));
+            way.scan.begin(segments_[segment], query, k, way.floor(k), path_);
             for (; mine < end; mine = shared.next_window++) {
                 const auto window = static_cast<std::uint32_t>(mine - first);
                 if (way.scan.next_window(window) != window) continue;
@@ -91,12 +92,12 @@ void Searcher::merge(Way& way, std::size_t segment, std::size_t k) {
 }
 
 std::vector<Hit> search_together(std::span<const SearchedSegment> segments, const Query& query, std::size_t k,
-                                 std::size_t n_threads) {
+                                 std::size_t n_threads, Path path) {
     SharedSearch shared;
     std::mutex lock;
     std::vector<Hit> best;
     run_on_threads(n_threads, [&] {
-        Searcher searcher(segments);
+        Searcher searcher(segments, path);
         searcher.search_part(query, k, shared);
         const std::lock_guard held(lock);
         best.insert(best.end(), searcher.found().begin(), searcher.found().end());
@@ -148,9 +149,9 @@ void require_search(std::span<const SearchedSegment> segments, const Queries& qu
 }
 
 void search(std::span<const SearchedSegment> segments, const Queries& queries, std::size_t k, std::size_t n_threads,
-            const Results& results) {
+            const Results& results, Path path) {
     require_search(segments, queries, k, n_threads);
-    search_each(segments, queries, k, n_threads, [&] {
+    search_each(segments, queries, k, n_threads, path, [&] {
         return [&](std::size_t number, std::span<const Hit> hits) { write_row(hits, number, k, results); };
     });
 }

@@ -38,8 +38,9 @@ struct SharedSearch {
 /// Finds the best documents of queries; keeps its memory from one to the next.
 class Searcher {
   public:
-    explicit Searcher(std::span<const SearchedSegment> segments, Collect collect = ways_to_collect().front())
-        : segments_(segments), collect_(collect) {}
+    explicit Searcher(std::span<const SearchedSegment> segments, Path path = Path::automatic,
+                      Collect collect = ways_to_collect().front())
+        : segments_(segments), path_(path), collect_(collect) {}
 
     /// Find the best k for each query: all of them scan a window before any goes on to the next, so that its postings
     /// come from the cache. The results are those of one query at a time.
@@ -64,6 +65,7 @@ class Searcher {
     void merge(Way& way, std::size_t segment, std::size_t k);
 
     std::span<const SearchedSegment> segments_;
+    Path path_;
     Collect collect_;
     Sums sums_;
     std::vector<Way> ways_;
@@ -72,7 +74,7 @@ class Searcher {
 
 /// The best k, found by several threads that share the windows.
 std::vector<Hit> search_together(std::span<const SearchedSegment> segments, const Query& query, std::size_t k,
-                                 std::size_t n_threads);
+                                 std::size_t n_threads, Path path = Path::automatic);
 
 /// Whether several threads find this query's documents sooner together than one does alone.
 bool pays_together(std::span<const SearchedSegment> segments, const Query& query);
@@ -84,12 +86,12 @@ std::size_t group_size(std::span<const SearchedSegment> segments, std::size_t k,
 /// Find the best k for every query and pass each row to what `make_take` makes on the thread: take(number, hits).
 template <typename MakeTake>
 void search_each(std::span<const SearchedSegment> segments, const Queries& queries, std::size_t k,
-                 std::size_t n_threads, MakeTake make_take) {
+                 std::size_t n_threads, Path path, MakeTake make_take) {
     const std::size_t threads = granted_threads(n_threads);
     std::vector<std::size_t> alone;
     for (std::size_t number = 0; number < queries.count(); ++number) {
         if (queries.count() < threads && pays_together(segments, queries[number])) {
-            make_take()(number, search_together(segments, queries[number], k, threads));
+            make_take()(number, search_together(segments, queries[number], k, threads, path));
         } else {
             alone.push_back(number);
         }
@@ -98,7 +100,7 @@ void search_each(std::span<const SearchedSegment> segments, const Queries& queri
     const std::size_t size = group_size(segments, k, alone.size(), threads);
     std::atomic<std::size_t> next{0};
     run_on_threads(std::min(threads, alone.size()), [&] {
-        Searcher searcher(segments);
+        Searcher searcher(segments, path);
         auto take = make_take();
         std::vector<Query> group;
         for (std::size_t first = next.fetch_add(size); first < alone.size(); first = next.fetch_add(size)) {

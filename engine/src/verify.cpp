@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "cells.hpp"
 #include "everglade/crc32c.hpp"
 #include "everglade/utf8.hpp"
 #include "reader.hpp"
@@ -20,6 +21,7 @@ void SegmentReader::verify_checksums() const {
 
 void SegmentReader::verify_everything() const {
     verify_postings();
+    verify_cells();
     if (segment_.has_rows()) verify_rows();
     if (segment_.has_weights()) verify_weights();
     if (segment_.is_reordered()) verify_order();
@@ -57,6 +59,29 @@ void SegmentReader::verify_block(std::size_t block, std::span<const Impact> all_
     require(least > 0, place(Kind::posting_impacts, all_impacts, first), "an impact is 0");
     require(greatest == postings.block_bounds[block], section(Kind::block_bounds).offset + block * sizeof(Impact),
             "the bound of a block is not its greatest impact");
+}
+
+void SegmentReader::verify_cells() const {
+    segment_.postings_.impacts.visit([this](auto impacts) {
+        for (std::size_t i = 0; i < segment_.cells_.blocks.size(); ++i) verify_cells_of(i, impacts);
+    });
+}
+
+template <typename Impact>
+void SegmentReader::verify_cells_of(std::size_t place, std::span<const Impact> all_impacts) const {
+    const Postings& postings = segment_.postings_;
+    const Cells& cells = segment_.cells_;
+    const std::uint64_t first = postings.block_postings[cells.blocks[place]];
+    const std::uint64_t count = postings.block_postings[cells.blocks[place] + 1] - first;
+    const BlockCells<Impact> found(postings.documents.subspan(first, count), all_impacts.subspan(first, count));
+    const std::size_t first_cell = place * format::kCells;
+    bool bounded = true;
+    for (std::size_t i = 0; i < format::kCells; ++i) bounded &= cells.maxima[first_cell + i] == found.maxima[i];
+    require(bounded, section(Kind::cell_maxima).offset + first_cell * sizeof(Impact),
+            "a maximum of a cell is not its greatest impact");
+    const auto starts = cells.starts.subspan(first_cell, format::kCells);
+    require(std::equal(starts.begin(), starts.end(), found.starts.begin()),
+            this->place(Kind::cell_starts, cells.starts, first_cell), "a cell does not start where its postings do");
 }
 
 void SegmentReader::verify_rows() const {

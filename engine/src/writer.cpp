@@ -7,6 +7,7 @@
 #include <iterator>
 #include <vector>
 
+#include "cells.hpp"
 #include "content.hpp"
 #include "everglade/crc32c.hpp"
 #include "everglade/file.hpp"
@@ -17,6 +18,8 @@ namespace everglade {
 namespace {
 
 using format::Kind;
+
+constexpr std::uint32_t kNoBlock = format::kWindow + 1;  // more postings than a block can have
 
 /// Appends sections to a file and keeps its table.
 class SectionWriter {
@@ -125,6 +128,34 @@ void write_postings(SectionWriter& writer, const Inversion<Impact>& inversion) {
     writer.write(Kind::posting_impacts, inversion.posting_impacts);
 }
 
+/// The sections 16 to 18.
+template <typename Impact>
+struct DenseBlocks {
+    std::vector<std::uint64_t> blocks;
+    std::vector<Impact> maxima;
+    std::vector<std::uint16_t> starts;
+
+    DenseBlocks(const Inversion<Impact>& inversion, std::uint32_t least) {
+        for (std::uint64_t block = 0; block < inversion.block_windows.size(); ++block) {
+            const std::uint64_t first = inversion.block_postings[block];
+            const std::uint64_t count = inversion.block_postings[block + 1] - first;
+            if (count < least) continue;
+            const BlockCells<Impact> cells(std::span(inversion.posting_documents).subspan(first, count),
+                                           std::span(inversion.posting_impacts).subspan(first, count));
+            blocks.push_back(block);
+            maxima.insert(maxima.end(), cells.maxima.begin(), cells.maxima.end());
+            starts.insert(starts.end(), cells.starts.begin(), cells.starts.end());
+        }
+    }
+
+    void write(SectionWriter& writer) const {
+        if (blocks.empty()) return;
+        writer.write(Kind::cell_blocks, blocks);
+        writer.write(Kind::cell_maxima, maxima);
+        writer.write(Kind::cell_starts, starts);
+    }
+};
+
 template <typename Impact>
 void write_rows(SectionWriter& writer, const SegmentContent& content, std::span<const Impact> impacts) {
     writer.write(Kind::document_rows, starts_by_local(content, content.starts));
@@ -164,7 +195,9 @@ WrittenSegment write(const std::string& path, const SegmentName& name, const Seg
     const Inversion<Impact> inversion(content, impacts);
     const std::uint64_t n_postings = inversion.posting_documents.size();
     const auto documents = static_cast<std::uint32_t>(n_documents(content));
-    const std::uint32_t n_sections = sections_of(content);
+    const DenseBlocks<Impact> dense(inversion, content.cells_from.value_or(kNoBlock));
+    const bool has_cells = !dense.blocks.empty();
+    const std::uint32_t n_sections = sections_of(content) + (has_cells ? 3 : 0);
     NewFile file(path);
     SectionWriter writer(file, n_sections);
     write_postings(writer, inversion);
@@ -174,9 +207,11 @@ WrittenSegment write(const std::string& path, const SegmentName& name, const Seg
     if (content.weights) {
         writer.write_rows<std::uint16_t>(Kind::row_weights, content, content.starts, *content.weights);
     }
+    dense.write(writer);
+    const std::uint16_t minor = has_cells ? format::kMinorWithCells : format::kMinor;
     const std::uint32_t sum =
-        writer.seal({format::kMagic, format::kMajor, format::kMinor, format::kEndianMarker, name.uuid, name.number,
-                     n_postings, documents, content.n_terms, features_of(content), n_sections});
+        writer.seal({format::kMagic, format::kMajor, minor, format::kEndianMarker, name.uuid, name.number, n_postings,
+                     documents, content.n_terms, features_of(content), n_sections});
     file.publish();
     return {documents, n_postings, writer.size(), sum};
 }

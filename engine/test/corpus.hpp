@@ -39,6 +39,7 @@ struct Corpus {
     std::optional<std::vector<std::uint32_t>> order;
     std::optional<std::vector<std::uint16_t>> weights;
     bool rows = true;
+    std::optional<std::uint32_t> cells_from;
 
     void add(const std::string& id, const Row& row) {
         for (const auto& [term, impact] : row) {
@@ -75,6 +76,7 @@ struct Corpus {
         if (order) made.order = *order;
         if (weights) made.weights = *weights;
         made.rows = rows;
+        made.cells_from = cells_from;
         return made;
     }
 

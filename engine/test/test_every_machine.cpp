@@ -142,7 +142,10 @@ TEST(searches_find_the_same) {
     made.write(at("by_id"));
     made.order = order_of(1);
     made.write(at("ordered"));
-    for (const char* name : {"by_id", "ordered"}) {
+    made.cells_from = 300;
+    made.write(at("cells"));
+    CHECK(Segment(at("cells")).cells().blocks.size() > 100);
+    for (const char* name : {"by_id", "ordered", "cells"}) {
         const Segment segment(at(name));
         for (const std::size_t n_threads : {1u, 3u}) {
             CHECK(digest_of_search(segment, n_threads, 1) == kExact);

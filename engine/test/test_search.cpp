@@ -1,81 +1,33 @@
-#include <algorithm>
 #include <deque>
 #include <optional>
 #include <stdexcept>
-#include <tuple>
 
 #include "check.hpp"
 #include "corpus.hpp"
 #include "everglade/format.hpp"
 #include "everglade/search.hpp"
 #include "searcher.hpp"
+#include "twin.hpp"
 
 using corpus::at;
 using corpus::Corpus;
 using corpus::Row;
-using everglade::Queries;
+using everglade::Path;
 using everglade::SearchedSegment;
 using everglade::Segment;
+using twin::Found;
+using twin::kPaths;
+using twin::OwnedQueries;
+using twin::search;
+using twin::search_slowly;
 
 namespace {
-
-struct Found {
-    std::vector<std::int32_t> segments;
-    std::vector<std::uint32_t> locals;
-    std::vector<std::uint32_t> scores;
-
-    bool operator==(const Found&) const = default;
-};
-
-Found search(std::span<const SearchedSegment> segments, const Queries& queries, std::size_t k,
-             std::size_t n_threads = 1) {
-    const std::size_t size = queries.count() * k;
-    Found found{std::vector<std::int32_t>(size), std::vector<std::uint32_t>(size), std::vector<std::uint32_t>(size)};
-    everglade::search(segments, queries, k, n_threads, {found.segments, found.locals, found.scores});
-    return found;
-}
-
-bool is_hidden(const SearchedSegment& searched, std::uint32_t local) {
-    return searched.hidden && ((*searched.hidden)[local / 8] >> (local % 8) & 1);
-}
-
-/// The slow twin: every score of every document, through the postings of each, sorted.
-Found search_slowly(std::span<const SearchedSegment> segments, const Queries& queries, std::size_t k) {
-    Found found;
-    for (std::size_t query = 0; query < queries.count(); ++query) {
-        std::map<std::uint32_t, std::uint64_t> impact_of;
-        for (auto i = queries.starts[query]; i < queries.starts[query + 1]; ++i) {
-            impact_of[static_cast<std::uint32_t>(queries.terms[i])] += queries.impacts[i];
-        }
-        std::vector<std::tuple<std::int64_t, std::string_view, std::int32_t, std::uint32_t>> hits;
-        for (std::size_t s = 0; s < segments.size(); ++s) {
-            const Segment& segment = *segments[s].segment;
-            const everglade::GatheredRows rows = segment.gather_rows();
-            for (std::uint32_t local = 0; local < segment.n_documents(); ++local) {
-                if (is_hidden(segments[s], local)) continue;
-                std::int64_t score = 0;
-                for (auto i = rows.starts[local]; i < rows.starts[local + 1]; ++i) {
-                    const auto impact = impact_of.find(rows.terms[i]);
-                    if (impact != impact_of.end()) score += static_cast<std::int64_t>(impact->second * rows.impacts[i]);
-                }
-                if (score > 0) hits.emplace_back(-score, segment.id(local), static_cast<std::int32_t>(s), local);
-            }
-        }
-        std::sort(hits.begin(), hits.end());
-        for (std::size_t i = 0; i < k; ++i) {
-            const bool hit = i < hits.size();
-            found.segments.push_back(hit ? std::get<2>(hits[i]) : -1);
-            found.locals.push_back(hit ? std::get<3>(hits[i]) : 0);
-            found.scores.push_back(hit ? static_cast<std::uint32_t>(-std::get<0>(hits[i])) : 0);
-        }
-    }
-    return found;
-}
 
 /// Documents number first, first + step, ... with few different impacts, so that equal scores are common. Term t occurs
 /// in one of t + 1 documents.
 Corpus random_corpus(std::size_t first, std::size_t step, std::size_t count, std::mt19937& random) {
     Corpus made;
+    made.cells_from = 1 + random() % 1000;
     for (std::size_t i = 0; i < count; ++i) {
         Row row;
         for (std::int32_t term = 0; term < 40; term += 1 + term / 2) {
@@ -86,21 +38,6 @@ Corpus random_corpus(std::size_t first, std::size_t step, std::size_t count, std
     }
     return made;
 }
-
-struct OwnedQueries {
-    std::vector<std::int64_t> starts{0};
-    std::vector<std::int32_t> terms;
-    std::vector<std::uint32_t> impacts;
-
-    void add(const std::vector<std::pair<std::int32_t, std::uint32_t>>& entries) {
-        for (const auto& [term, impact] : entries) {
-            terms.push_back(term);
-            impacts.push_back(impact);
-        }
-        starts.push_back(static_cast<std::int64_t>(terms.size()));
-    }
-    Queries view() const { return {starts, terms, impacts}; }
-};
 
 OwnedQueries some_queries() {
     OwnedQueries made;
@@ -165,7 +102,7 @@ TEST(every_kind_of_segment_is_searched_alone_and_together) {
         CHECK(search(segments, queries.view(), k) == expected);
         Found shared = expected;
         for (const everglade::Collect collect : everglade::ways_to_collect()) {
-            everglade::Searcher searcher(segments, collect);
+            everglade::Searcher searcher(segments, Path::cells, collect);
             std::vector<everglade::Query> group;
             for (std::size_t query = 0; query < queries.view().count(); ++query) group.push_back(queries.view()[query]);
             searcher.search(group, k);
@@ -175,7 +112,8 @@ TEST(every_kind_of_segment_is_searched_alone_and_together) {
             CHECK(shared == expected);
         }
         for (std::size_t query = 0; query < queries.view().count(); ++query) {
-            const auto hits = everglade::search_together(segments, queries.view()[query], k, 1 + query % 3);
+            const auto hits =
+                everglade::search_together(segments, queries.view()[query], k, 1 + query % 3, kPaths[query % 3]);
             everglade::write_row(hits, query, k, {shared.segments, shared.locals, shared.scores});
         }
         CHECK(shared == expected);
@@ -191,6 +129,7 @@ TEST(a_heavy_query_is_shared_among_threads) {
         row[static_cast<std::int32_t>(d % 30)] = static_cast<std::uint16_t>(1 + d % 3);
         made.add(corpus::padded(d), row);
     }
+    made.cells_from = 4096;
     made.write(at("heavy"));
     const Segment segment(at("heavy"));
     const std::vector<SearchedSegment> segments{{&segment, std::nullopt}};

@@ -75,6 +75,10 @@ class Segment:
     def has_weights(self) -> bool:
         """Whether the rows keep float16 weights."""
 
+    @property
+    def n_dense_blocks(self) -> int:
+        """Blocks of postings with cells, by which search can skip documents."""
+
     def id(self, local: int) -> str:
         """The id of a document. ValueError if there is no such document."""
 
@@ -128,6 +132,7 @@ def write_segment(
     weights: Annotated[NDArray[numpy.float16], dict(shape=(None,), order="C", device="cpu", writable=False)]
     | None = None,
     rows: bool = True,
+    cells_from: int | None = 2560,
 ) -> dict[str, int]:
     """Write one segment, whole and durable when this returns; give its documents, postings, size_bytes and crc32c.
 
@@ -135,8 +140,9 @@ def write_segment(
     ascend within a row, and impacts are at least 1; ValueError if not. Impacts of uint16 make a wide segment.
     postings says which entries become postings (pruning), order which row stands at each local number (row and
     local are the same without it), weights gives the float16 of each entry, finite and at least 0; rows=False
-    leaves vectors by document out, which neither pruning nor weights allow. OSError if the file cannot be
-    written; then nothing is left behind.
+    leaves vectors by document out, which neither pruning nor weights allow. Postings of a term in a window of
+    16,384 documents get cells, by which search skips, if they are cells_from or more; None for none. OSError if
+    the file cannot be written; then nothing is left behind.
     """
 
 MAX_QUERY_MASS: int = 16843008
@@ -153,6 +159,7 @@ def search(
     q_impacts: Annotated[NDArray[numpy.uint32], dict(shape=(None,), order="C", device="cpu", writable=False)],
     k: int,
     threads: int,
+    path: str = "auto",
 ) -> tuple[
     Annotated[NDArray[numpy.int32], dict(shape=(None, None))],
     Annotated[NDArray[numpy.uint32], dict(shape=(None, None))],
@@ -165,6 +172,8 @@ def search(
     best first, equal scores by id; where there are fewer hits, segment is -1. Terms that a query names twice
     count twice. ValueError for a term outside the vocabulary, or impacts of a query that sum to more than
     MAX_QUERY_MASS, or MAX_WIDE_QUERY_MASS if one of the segments is wide: a score could pass 32 bits.
+    path says how: 'scan' goes over all postings, 'cells' skips wherever a segment has cells, 'auto' takes what it
+    expects to be cheaper. The hits are the same.
     """
 
 def search_approximate(

@@ -29,7 +29,13 @@ def write(
 
 
 def rankings(segments: list, hidden: list, queries: Impacts, k: int, threads: int = 1) -> list[Ranking]:
-    return as_rankings(segments, queries, k, _engine.search(segments, hidden, *queries, k, threads))
+    """What a search finds, the same on every path."""
+    found = [
+        as_rankings(segments, queries, k, _engine.search(segments, hidden, *queries, k, threads, path=path))
+        for path in ("auto", "scan", "cells")
+    ]
+    assert found[0] == found[1] == found[2]
+    return found[0]
 
 
 def as_rankings(segments: list, queries: Impacts, k: int, found: tuple) -> list[Ranking]:

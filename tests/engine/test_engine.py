@@ -318,6 +318,8 @@ def test_search_refuses(folder):
     for arguments, message in cases:
         with pytest.raises(ValueError, match=message):
             _engine.search(*arguments)
+    with pytest.raises(ValueError, match="path must be auto, scan or cells, not 'blocks'"):
+        _engine.search([segment], [None], *one, 1, 1, path="blocks")
     with pytest.raises(MemoryError):
         _engine.search([segment], [None], *one, 2**62, 1)
     with pytest.raises(TypeError):

@@ -42,6 +42,7 @@ class Made:
             postings=self.postings,
             weights=self.weights,
             rows="without_rows" not in kinds,
+            cells_from=int(rng.integers(1, 4)) if rng.random() < 0.5 else None,
         )
         self.file = _engine.Segment(path)
 

@@ -36,6 +36,8 @@ KINDS = {
     "without_rows": (ROWS, 12, {"rows": False}),
     "weights": (ROWS, 12, {"weights": WEIGHTS}),
     "wide_reordered_without_rows": (WIDE_ROWS, 12, {"order": ORDER, "rows": False}),
+    "cells": (ROWS, 12, {"cells_from": 2}),
+    "wide_reordered_pruned_cells": (WIDE_ROWS, 12, {"order": ORDER, "postings": POSTINGS, "cells_from": 2}),
     "wide_reordered_pruned_weights": (WIDE_ROWS, 12, {"order": ORDER, "postings": POSTINGS, "weights": WEIGHTS}),
 }
 
@@ -67,6 +69,7 @@ def test_the_reader_reads_them(name):
         terms, values = segment.document(local)
         assert dict(zip(terms.tolist(), values.tolist(), strict=True)) == rows[row]
     assert segment.has_weights == ("weights" in features)
+    assert segment.n_dense_blocks == {"cells": 2, "wide_reordered_pruned_cells": 1}.get(name, 0)
     if segment.has_weights:
         starts = np.cumsum([0, *map(len, rows)])
         entries = np.concatenate([np.arange(starts[row], starts[row + 1]) for row in order])

@@ -428,13 +428,15 @@ def clusters(count, n_terms=400):
 )
 def test_a_large_merged_segment_is_reordered_and_finds_the_same(memory_folder, monkeypatch, options):
     monkeypatch.setattr(merging, "REORDERED_DOCUMENTS", 300)
-    monkeypatch.setattr(merging, "ROWS_AT_A_TIME", 64)
+    monkeypatch.setattr(merging, "IDS_AT_A_TIME", 64)
     matrix, rows = clusters(400)
     ids = [f"d{place:03}" for place in range(400)]
     queries = SparseMatrix.from_rows([row for row in rows[:40]] + [{term: 1.0 for term in range(0, 400, 7)}], 400)
 
     def everything(store):
         found = [store.search(queries, k, where=where) for k in (3, 400) for where in (None, "n = 1")]
+        found += [store.search(queries, 3, recall=0.9)]
+        found += [store.search(queries, 3, float_exact=True)] if options.keep_weights else []
         vectors_ = {id: [part.tolist() for part in store.vector(id)] for id in store.snapshot.ids()}
         return [(part.ids.tolist(), part.integer_scores.tolist()) for part in found], vectors_, [
             store.document(id) for id in ids
@@ -468,7 +470,7 @@ def test_a_large_merged_segment_is_reordered_and_finds_the_same(memory_folder, m
     assert contents[0][1] == contents[1][1]
 
 
-def test_searches_go_on_while_the_ids_of_a_merge_are_sorted(memory_folder, monkeypatch):
+def test_searches_go_on_while_the_ids_of_a_merge_are_sorted(monkeypatch):
     """The interpreter's lock is never held for long: not more than a few pieces' worth."""
     generator = random.Random(3)
     ids = [[f"{generator.getrandbits(60):015x}" for _ in range(30_000)] for _ in range(4)]
@@ -480,7 +482,7 @@ def test_searches_go_on_while_the_ids_of_a_merge_are_sorted(memory_folder, monke
     flat = [id for run in runs for id in run.ids]
     assert merged == sorted(flat)
     assert [flat[origin] for origin in origins.tolist()] == merged
-    assert max(sizes) <= 2 * merging.ROWS_AT_A_TIME + 4
+    assert max(sizes) <= 2 * merging.IDS_AT_A_TIME + 4
 
 
 def test_a_forgotten_store_keeps_the_lock_until_its_merge_has_been_written(tmp_path, held):

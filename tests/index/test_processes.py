@@ -130,7 +130,7 @@ def test_a_writer_whose_folder_was_made_anew_stops(folder):
         add(old, "c")
         shutil.rmtree(folder)
         make(folder, "d", "e")
-        with pytest.raises(IndexFolderError, match="replaced or removed"):
+        with pytest.raises(IndexFolderError, match="replaced meanwhile"):
             add(old, "f")
         with pytest.raises(IndexFolderError, match="another index now"):
             add(old, "f")
@@ -245,6 +245,33 @@ def test_a_forgotten_store_in_a_fork_undoes_nothing(folder):
     add(store, "c")
     store.close()
     assert ids_in(folder) == ["a", "b", "c"]
+    assert check_index(folder).sound
+
+
+FORGETFUL = """
+import os, sys
+from everglade.index import background
+from everglade.index.store import Store
+from everglade.vectors import SparseMatrix
+store = Store.open(sys.argv[1])
+for id in "abcdefgh":
+    store.add(None, [id], SparseMatrix.from_rows([{1: 1.0}], 12))
+assert store._merges.under_way
+child = os.fork()
+if child == 0:
+    sys.exit(0)  # as a worker ends that never knew of the index
+assert os.waitpid(child, 0)[1] == 0
+store.add(None, ["i"], SparseMatrix.from_rows([{1: 1.0}], 12))
+"""
+
+
+def test_a_fork_that_ends_by_itself_undoes_nothing(folder):
+    make(folder)
+    done = subprocess.run([sys.executable, "-c", FORGETFUL, str(folder)], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    with Store.open(folder) as store:
+        assert sorted(store.snapshot.ids()) == list("abcdefghi")
+        assert store.optimise() == 1
     assert check_index(folder).sound
 
 

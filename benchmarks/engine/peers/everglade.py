@@ -1,7 +1,7 @@
-"""Everglade: exactly through Index.search_vectors, exactly and approximately through the engine under it; as an index is
-after adding, and after `optimise`, which puts documents that share terms beside each other.
+"""Everglade: exactly through Index.search_vectors, exactly and approximately through the engine under it.
 
-What the engine alone takes is timed with query impacts made beforehand, and gives places rather than ids.
+An index is measured as it is after adding, and after `optimise`, which puts documents that share terms beside each
+other. What the engine alone takes is timed with query impacts made beforehand, and gives places rather than ids.
 """
 
 from __future__ import annotations

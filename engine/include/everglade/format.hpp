@@ -15,9 +15,12 @@ static_assert(std::endian::native == std::endian::little, "segments are little-e
 inline constexpr std::array<char, 8> kMagic = {'E', 'V', 'G', 'L', 'D', 'S', 'E', 'G'};
 inline constexpr std::uint16_t kMajor = 1;
 inline constexpr std::uint16_t kMinor = 0;
+inline constexpr std::uint16_t kMinorWithCells = 1;
 inline constexpr std::uint32_t kEndianMarker = 0x01020304;
 inline constexpr std::size_t kAlignment = 64;
 inline constexpr std::uint32_t kWindow = 16'384;  // documents; local numbers within one fit 16 bits with room to spare
+inline constexpr std::uint32_t kCell = 16;        // documents; their sums of 32 bits fill one line of the caches
+inline constexpr std::uint32_t kCells = kWindow / kCell;
 inline constexpr std::uint32_t kMaxDocuments = 1u << 30;  // so that window numbers fit 16 bits
 inline constexpr std::uint32_t kMaxTerms = 1u << 24;  // keeps a hostile or mistaken vocabulary from eating the memory
 inline constexpr std::uint32_t kMaxNarrowTerms = 65'536;  // vocabularies up to this size store row terms in 16 bits
@@ -55,8 +58,11 @@ enum class Kind : std::uint32_t {
     ranks,
     by_rank,
     row_weights,
+    cell_blocks,
+    cell_maxima,
+    cell_starts,
 };
-inline constexpr std::uint32_t kKnownKinds = 15;
+inline constexpr std::uint32_t kKnownKinds = 18;
 
 /// Bits of Header::features.
 enum Feature : std::uint32_t {
@@ -67,7 +73,7 @@ enum Feature : std::uint32_t {
 };
 inline constexpr std::uint32_t kKnownFeatures = kWideImpacts | kReordered | kPruned | kWithoutRows;
 
-/// Whether a file with these features has this section; row_weights is the one that it may have or not.
+/// Whether a file with these features has this section, or may have it if it is optional.
 constexpr bool calls_for(std::uint32_t features, Kind kind) {
     switch (kind) {
         case Kind::document_rows:
@@ -82,6 +88,8 @@ constexpr bool calls_for(std::uint32_t features, Kind kind) {
             return true;
     }
 }
+
+constexpr bool is_optional(Kind kind) { return kind >= Kind::row_weights; }
 
 struct Section {
     Kind kind;

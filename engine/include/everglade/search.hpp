@@ -48,13 +48,18 @@ struct Results {
 inline constexpr std::uint32_t kMaxQueryMass = 0xFFFFFFFFu / 255 - 1;
 inline constexpr std::uint32_t kMaxWideQueryMass = 0xFFFFFFFFu / 65'535 - 1;
 
+/// How a search goes through a window: over all postings of the query, or only over those of cells that can hold a
+/// document of use, where the segment has cells. The hits are the same. Automatic takes what it expects to be cheaper,
+/// window by window.
+enum class Path { automatic, scan, cells };
+
 /// Find for each query the k documents with the greatest sum of query impact times document impact over the postings,
 /// exactly. Equal scores are ordered by id, in byte order. A document that shares no posting with the query is never
 /// found.
 ///
 /// Throws std::invalid_argument if a query names a term outside the vocabulary or its impacts could overflow a score.
 void search(std::span<const SearchedSegment> segments, const Queries& queries, std::size_t k, std::size_t n_threads,
-            const Results& results);
+            const Results& results, Path path = Path::automatic);
 
 /// How much search_approximate does.
 struct Approximation {

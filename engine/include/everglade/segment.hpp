@@ -32,6 +32,14 @@ struct Postings {
     }
 };
 
+/// Where dense blocks can be skipped. Cell c of block blocks[i] has place i * kCells + c: the greatest impact in it,
+/// and how many postings of the block lie before it. Search does not rely on the starts being in range.
+struct Cells {
+    std::span<const std::uint64_t> blocks;
+    Impacts maxima;
+    std::span<const std::uint16_t> starts;
+};
+
 /// The forward side: document d owns entries [starts[d], starts[d + 1]). Terms are narrow in small vocabularies; the
 /// other of the two spans is empty. Weights are float16, and empty if the segment keeps none; without rows all is.
 struct Rows {
@@ -99,6 +107,7 @@ class Segment {
     std::uint64_t n_row_entries() const noexcept { return has_rows() ? rows_.starts.back() : n_postings_; }
 
     const Postings& postings() const noexcept { return postings_; }
+    const Cells& cells() const noexcept { return cells_; }
     const Rows& rows() const noexcept { return rows_; }
     const Order& order() const noexcept { return order_; }
     std::uint32_t by_rank(std::uint32_t rank) const noexcept { return is_reordered() ? order_.by_rank[rank] : rank; }
@@ -142,6 +151,7 @@ class Segment {
     std::uint32_t features_ = 0;
     bool has_weights_ = false;
     Postings postings_;
+    Cells cells_;
     Rows rows_;
     Order order_;
     Ids ids_;

@@ -56,6 +56,9 @@ class TopK {
         if (size_ > limit_) drop_most_losers();
     }
 
+    /// Make the floor as high as the keys gathered allow.
+    void settle() { drop_losers(); }
+
     /// The best k, best first. The span lives until begin() is called again.
     std::span<const Key> finish() {
         drop_losers();
@@ -67,10 +70,10 @@ class TopK {
     std::vector<Key>::iterator at(std::size_t i) { return keys_.begin() + static_cast<std::ptrdiff_t>(i); }
 
     void drop_losers() {
-        if (size_ <= k_) return;
+        if (size_ == 0 || size_ < k_) return;
         std::nth_element(keys_.begin(), at(k_ - 1), at(size_), std::greater<>());
         size_ = k_;
-        settle(keys_[k_ - 1]);
+        raise_to(keys_[k_ - 1]);
     }
 
     /// For large k, a guess from a sample that keeps a few too many costs a quarter of finding the k-th best exactly:
@@ -102,11 +105,11 @@ class TopK {
             kept += key >= least;
         }
         size_ = kept;
-        settle(least);
+        raise_to(least);
     }
 
     /// There are k keys from `least` on.
-    void settle(Key least) noexcept {
+    void raise_to(Key least) noexcept {
         reached_ = std::max(reached_, score_of(least));
         raise_floor(score_of(least) + (ascending_ ? 1 : 0));
     }

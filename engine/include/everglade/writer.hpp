@@ -17,6 +17,10 @@ struct SegmentName {
     std::uint64_t number;
 };
 
+/// From so many postings on, a block is dense: its cells pay then, and take few bytes. Measured:
+/// docs/decisions/0016-block-maxima.md.
+inline constexpr std::uint32_t kDenseFrom = 2560;
+
 /// Documents in the order of their ids: row r has the entries [starts[r], starts[r + 1]), terms ascending, impacts at
 /// least 1, and the id in id_bytes[id_starts[r], id_starts[r + 1]).
 struct SegmentContent {
@@ -34,6 +38,8 @@ struct SegmentContent {
     std::optional<std::span<const std::uint16_t>> weights = std::nullopt;
     /// Whether the forward side is written.
     bool rows = true;
+    /// Blocks of so many postings get cells, and of none without it.
+    std::optional<std::uint32_t> cells_from = kDenseFrom;
 };
 
 struct WrittenSegment {

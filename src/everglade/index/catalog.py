@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from everglade.errors import CorruptIndex, IndexFolderError
-from everglade.index.connection import FILE_NAME, clear_errors, close_with, connect, transaction
+from everglade.index.connection import FILE_NAME, clear_errors, close_with, connect, identify, transaction
 from everglade.index.filters import Filter
 from everglade.index.rows import (
     DOCUMENT_COLUMNS,
@@ -35,7 +35,7 @@ from everglade.index.rows import (
     segment_rows,
     write_meta,
 )
-from everglade.index.values import ADVICE, Meta, SegmentRow, State
+from everglade.index.values import Meta, SegmentRow, State
 from everglade.texts import Document
 
 __all__ = ["Catalog"]
@@ -172,16 +172,16 @@ class Catalog:
         with self._lock, clear_errors(self.path):
             if self._closed:
                 raise IndexFolderError(f"{self.path.parent} has been closed. Open it again.")
-            if _identify(self.path) != self._file:
+            if identify(self.path) != self._file:
                 self._reconnect()
             yield self._connection
 
     def _connect(self) -> None:
         while True:
-            file = _identify(self.path)
+            file = identify(self.path)
             self._connection = connect(self.path, "PRAGMA query_only = ON")
             self._closer = close_with(self, self._connection)
-            if _identify(self.path) == file:
+            if identify(self.path) == file:
                 self._file = file
                 return
             self._closer()
@@ -201,15 +201,6 @@ class Catalog:
         self._lock = threading.Lock()
         self._closer()
         self._file = NOWHERE
-
-
-def _identify(path: Path) -> tuple[int, int]:
-    """Say which file stands at `path`."""
-    try:
-        found = path.stat()
-    except FileNotFoundError:
-        raise CorruptIndex(path, None, f"the catalog is missing. {ADVICE}") from None
-    return found.st_dev, found.st_ino
 
 
 def _ask_page(

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from everglade import durable
 from everglade.errors import CorruptIndex, IndexFolderError
-from everglade.index.connection import FILE_NAME, clear_errors, close_with, connect, transaction
+from everglade.index.connection import FILE_NAME, clear_errors, close_with, connect, identify, transaction
 from everglade.index.lock import WriteLock
 from everglade.index.rows import (
     DOCUMENT_COLUMNS,
@@ -49,7 +49,7 @@ class CatalogWriter:
             # Pages stay in memory until the commit, so that readers are shut out only while it is written.
             self._connection = connect(self.path, "PRAGMA cache_spill = OFF")
             self._connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
-            self._file = self.path.stat().st_ino
+            self._file = identify(self.path)
         except BaseException:
             self._lock.release()
             raise
@@ -72,10 +72,10 @@ class CatalogWriter:
         """Refuse to write to a catalog that is no longer the one of the folder.
 
         Raises:
-            IndexFolderError: if it has been replaced or removed.
+            IndexFolderError: if it has been replaced.
         """
-        if not self.path.exists() or self.path.stat().st_ino != self._file:
-            raise IndexFolderError(f"{self.path} has been replaced or removed meanwhile. Open the index again.")
+        if identify(self.path) != self._file:
+            raise IndexFolderError(f"{self.path} has been replaced meanwhile. Open the index again.")
 
     def commit(self, change: Change) -> int:
         """Make `change` true and durable, whole or not at all; give the number of documents it hid."""

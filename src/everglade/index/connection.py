@@ -13,7 +13,16 @@ from pathlib import Path
 from everglade.errors import CorruptIndex, FormatTooNew, IndexFolderError, LockHeld
 from everglade.index.values import ADVICE
 
-__all__ = ["FILE_NAME", "JOURNAL_NAME", "FormatTooOld", "clear_errors", "close_with", "connect", "transaction"]
+__all__ = [
+    "FILE_NAME",
+    "JOURNAL_NAME",
+    "FormatTooOld",
+    "clear_errors",
+    "close_with",
+    "connect",
+    "identify",
+    "transaction",
+]
 
 FILE_NAME = "catalog.sqlite"
 JOURNAL_NAME = f"{FILE_NAME}-journal"
@@ -69,6 +78,19 @@ def _check_format(connection: sqlite3.Connection, path: Path) -> None:
         )
     if version < VERSION:
         raise FormatTooOld(f"{path} has format {version}, which no release wrote. Build the index again.")
+
+
+def identify(path: Path) -> tuple[int, int]:
+    """Say which file stands at `path`, by device and inode: a repair puts another one there.
+
+    Raises:
+        CorruptIndex: if there is none.
+    """
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        raise CorruptIndex(path, None, f"the catalog is missing. {ADVICE}") from None
+    return found.st_dev, found.st_ino
 
 
 def close_with(owner: object, connection: sqlite3.Connection) -> weakref.finalize[[int, sqlite3.Connection], object]:

@@ -32,7 +32,8 @@ MAX_DELETED_SHARE = 0.3
 REORDERED_DOCUMENTS = 65_536
 """Merged segments of so many documents stand in an order in which those that share terms are close together."""
 ROWS_AT_A_TIME = 16_384
-"""What is done with the interpreter's lock held is done for so many documents at a time, so that searches go on."""
+IDS_AT_A_TIME = 4096
+"""Ids are sorted so many at a time: the interpreter's lock is held for it, and searches wait."""
 
 
 def choose_merge(segments: Sequence[SegmentRow]) -> list[int]:
@@ -179,8 +180,8 @@ class _Run(NamedTuple):
 def _sorted_runs(segment: OpenSegment, live: NDArray[np.uint32], start: int) -> list[_Run]:
     """Give the ids of a segment as one run, or if they are not in order as several short ones."""
     parts = []
-    for first in range(0, len(live), ROWS_AT_A_TIME):
-        ids = segment.ids(live[first : first + ROWS_AT_A_TIME])
+    for first in range(0, len(live), IDS_AT_A_TIME):
+        ids = segment.ids(live[first : first + IDS_AT_A_TIME])
         origins = np.arange(start + first, start + first + len(ids))
         parts.append(_sort(ids, origins) if segment.file.is_reordered else _Run(ids, origins))
     if segment.file.is_reordered or not parts:
@@ -195,7 +196,7 @@ def _sort(ids: list[str], origins: NDArray[np.int64]) -> _Run:
 
 def _merge_runs(runs: list[_Run]) -> tuple[list[str], NDArray[np.int64]]:
     """Merge runs, a piece of all of them at a time; give the ids in order and where each came from."""
-    step = max(1, ROWS_AT_A_TIME // max(len(runs), 1))
+    step = max(1, IDS_AT_A_TIME // max(len(runs), 1))
     bounds = sorted(id for run in runs for id in run.ids[step::step])[:: max(len(runs), 1)]
     ids: list[str] = []
     origins = [np.zeros(0, dtype=np.int64)]

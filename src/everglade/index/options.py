@@ -57,8 +57,9 @@ class IndexOptions:
         keep_weights: Whether the float16 weight of each entry is kept beside its impact, for `float_exact` searches.
         prune: Which entries become postings, see `parse_prune`; None means all. Searches then have two steps: over the
             postings, then the best candidates by their whole vectors.
-        reorder: "auto" puts documents that share terms close together when large segments are merged, which makes them
-            smaller and faster to search; "never" leaves them in the order of their ids. Nothing else changes.
+        reorder: "auto" puts documents that share terms close together when segments of 65,536 documents or more are
+            made by a merge, which are faster to search then; "never" leaves them in the order of their ids, which makes
+            merging faster. What is found is the same.
 
     Raises:
         ConfigError: if a value is out of range, or two of them exclude each other.

@@ -93,16 +93,15 @@ def _checksum(row: DocumentRow) -> int:
     id, title, text = row.id.encode(), row.title.encode(), row.text.encode()
     metadata = b"" if row.metadata is None else row.metadata.encode()
     lengths = _LENGTHS.pack(len(id), len(title), len(text), -1 if row.metadata is None else len(metadata))
-    return zlib.crc32(b"".join((lengths, id, title, text, metadata))) ^ place_checksum(row.segment, row.local)
+    rest = zlib.crc32(b"".join((lengths, id, title, text, metadata)))
+    return rest ^ zlib.crc32(_PLACE.pack(row.segment, row.local))
 
 
 def is_sound(row: DocumentRow, checksum: object) -> bool:
     """Tell whether a row of documents is what was written."""
-    texts = (row.id, row.title, row.text, "" if row.metadata is None else row.metadata)
-    places = (row.segment, row.local)
-    if not all(isinstance(text, str) for text in texts) or not all(type(place) is int for place in places):
-        return False
-    return _checksum(row) == checksum
+    id, segment, local, title, text, metadata = row
+    typed = type(id) is type(title) is type(text) is str and type(segment) is type(local) is int
+    return typed and (metadata is None or type(metadata) is str) and _checksum(row) == checksum
 
 
 def is_object(metadata: str) -> bool:

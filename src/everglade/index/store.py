@@ -7,7 +7,6 @@ read it while one writes. What `add` and `delete` did is durable when they retur
 from __future__ import annotations
 
 import math
-import os
 import re
 import threading
 import uuid
@@ -32,6 +31,7 @@ from everglade.index.merging import MERGED_DOCUMENTS, group_segments
 from everglade.index.options import IndexOptions
 from everglade.index.segments import Vector, collect_files, make_batch, write_segments
 from everglade.index.snapshot import Found, Shown, Snapshot
+from everglade.index.threads import count_threads
 from everglade.index.values import Calibration, Change, Meta
 from everglade.texts import Document
 from everglade.vectors import SparseMatrix
@@ -200,7 +200,7 @@ class Store:
             self._settle_merge(writer, now=True)
             rows = [segment.row for segment in self.snapshot.segments]
             for numbers in group_segments(rows, segment_documents):
-                self._merges.start(writer, self.snapshot, numbers, os.cpu_count() or 1)
+                self._merges.start(writer, self.snapshot, numbers, count_threads(0))
                 if self._merges.finish(writer, self.meta):
                     self._acknowledge()
         return len(self.snapshot.segments)
