@@ -70,6 +70,12 @@ def test_equal_runs_do_not_differ():
     assert compared.ties == 3
 
 
+def test_one_query_that_moved_proves_nothing():
+    compared = compare_one([0.5, 0.25, 1.0], [0.5, 0.75, 1.0])
+    assert compared.p_randomisation == 1
+    assert (compared.wins, compared.ties, compared.losses) == (1, 2, 0)
+
+
 def test_the_same_difference_everywhere_is_no_error():
     compared = compare_one([0.25] * 12, [0.5] * 12)
     assert compared.p_t == 0

@@ -1,89 +1,278 @@
-"""`everglade evaluate`: a run file, or an index on a collection, against judgements."""
+"""`everglade evaluate`: runs, indexes and models against judgements, beside a baseline, or on a suite."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from everglade.cli.options import AsJson, Threads, limit_threads
-from everglade.cli.output import print_fields, print_json
-from everglade.cli.sources import open_qrels, open_queries
+from everglade.cli.evaluation_tables import print_compared, print_one, print_per_query, print_suite
+from everglade.cli.options import (
+    AsJson,
+    DocumentPrefix,
+    PassageOverlap,
+    Passages,
+    QueryPrefix,
+    Quiet,
+    Threads,
+    limit_threads,
+    name_options,
+    pick_given,
+)
+from everglade.cli.output import print_json, show_progress
+from everglade.errors import ConfigError
 
 if TYPE_CHECKING:
-    from everglade.texts import Run
+    from collections.abc import Sequence
+
+    from everglade.assess.assessment import Assessment
+    from everglade.assess.systems import SystemSpec
+    from everglade.evaluation.measures import PerQuery
 
 __all__ = ["evaluate"]
 
+Words = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="SYSTEM... [COLLECTION]",
+        help="Run files, index folders, model folders or hub ids; then a collection or qrels file, unless --suite.",
+    ),
+]
+Split = Annotated[str | None, typer.Option(help="The collection's split, such as test.")]
+QueriesFile = Annotated[Path | None, typer.Option("--queries", help="Queries that go with a qrels file.")]
+Measures = Annotated[
+    list[str] | None,
+    typer.Option("--measure", "-m", help="Measure as ir-measures writes it, or RCap@100; may be repeated."),
+]
+ConventionName = Annotated[str | None, typer.Option(help="How to measure: plain, beir, trec-dl or msmarco.")]
+Depth = Annotated[int, typer.Option("-k", min=1, help="Hits to find for each query.")]
+Baseline = Annotated[str | None, typer.Option("--compare", help="System that the others are compared with.")]
+Moved = Annotated[int, typer.Option(min=0, help="With --compare: how many of the queries that moved most to explain.")]
+Seed = Annotated[int, typer.Option(help="With --compare: seed of the resampling.")]
+PerQueryFlag = Annotated[bool, typer.Option("--per-query", help="Give every query's values too.")]
+PerQueryOut = Annotated[
+    Path | None, typer.Option(help="Write every query's values here: TSV, or JSON by a .json name.")
+]
+Out = Annotated[
+    Path | None, typer.Option("--out", "-o", help="Also write the run here; of a suite, a folder for SET.trec.")
+]
+SuiteName = Annotated[
+    str | None, typer.Option("--suite", help="beir-13, nano-beir, trec-dl, msmarco-dev, or a TOML file of your own.")
+]
+Sets = Annotated[
+    Path | None, typer.Option(help="With --suite: folder with a folder for each set; ir_datasets if not given.")
+]
+OnlySet = Annotated[list[str] | None, typer.Option("--set", help="With --suite: only this set; may be repeated.")]
+AnyCounts = Annotated[
+    bool, typer.Option("--any-counts", help="With --suite: go on where a set has other counts than expected.")
+]
+IndexModel = Annotated[str | None, typer.Option(help="Model of an index, where it is not where the index says.")]
+
 
 def evaluate(
-    what: Annotated[Path, typer.Argument(help="TREC run file, or index folder.")],
-    judgements: Annotated[str, typer.Argument(help="Qrels file, or collection.")],
-    split: Annotated[str | None, typer.Option(help="The collection's split, such as test.")] = None,
-    measure: Annotated[
-        list[str] | None, typer.Option("--measure", "-m", help="Measure as ir-measures writes it; may be repeated.")
-    ] = None,
-    per_query: Annotated[bool, typer.Option("--per-query", help="Give every query's values too.")] = False,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Also write the run of an index here.")] = None,
+    words: Words,
+    split: Split = None,
+    queries: QueriesFile = None,
+    measure: Measures = None,
+    convention: ConventionName = None,
+    k: Depth = 1000,
+    compare: Baseline = None,
+    moved: Moved = 5,
+    seed: Seed = 0,
+    per_query: PerQueryFlag = False,
+    per_query_out: PerQueryOut = None,
+    out: Out = None,
+    suite: SuiteName = None,
+    sets: Sets = None,
+    only_set: OnlySet = None,
+    any_counts: AnyCounts = False,
+    model: IndexModel = None,
+    query_prefix: QueryPrefix = None,
+    document_prefix: DocumentPrefix = None,
+    passages: Passages = None,
+    passage_overlap: PassageOverlap = None,
     threads: Threads = 0,
+    quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Measure a run file or an index.
+    """Measure run files, indexes or models on a collection.
 
-    A run file against a qrels file, or an index on a collection's queries and judgements.
+    A run file is measured as it stands, an index answers the collection's queries, and a model first reads its
+    documents into an index in a temporary folder. Of an index or a model the cost is given too: FLOPS, mean active
+    terms of queries and documents, milliseconds a query.
 
-    Ties are broken by document id, and a judged query without an answer counts as zero. For an index the cost is
-    printed beside: FLOPS, mean active terms of queries and documents, milliseconds a query.
+    Ties: of equal scores the smaller document id stands first, for every measure. A judged query without a hit counts
+    as zero, and how many there are is said; a query without judgements is left out.
+
+    Conventions: "plain"; "beir" leaves out the document with the query's own id, of k + 1 hits; "trec-dl" takes
+    judgements from 2 on for relevant in binary measures; "msmarco" measures RR@10 and R@1000.
+
+    --compare gives paired tests against a baseline, corrected for the number of systems, confidence intervals, and the
+    queries that moved most: which relevant documents rose or fell, and by which terms.
+
+    --suite measures a model, or a folder with a run file SET.trec for each set, on a named list of sets. Its counts are
+    checked, and published figures printed beside.
 
     Example: everglade evaluate run.trec scifact/qrels/test.tsv -m nDCG@10 -m RR@10
 
-    Example: everglade evaluate glade.idx scifact --split test
+    Example: everglade evaluate glade.idx scifact --split test --convention beir
+
+    Example: everglade evaluate MODEL scifact --split test --per-query-out values.tsv
+
+    Example: everglade evaluate new.idx other.trec scifact --split test --compare old.idx
+
+    Example: everglade evaluate MODEL --suite beir-13 --sets folder-of-sets -o runs
     """
-    from everglade.evaluation.measures import DEFAULT_MEASURES, evaluate_queries
-    from everglade.evaluation.measures import evaluate as evaluate_run
-    from everglade.texts import read_run
-
-    limit_threads(threads)
-    measures = measure or list(DEFAULT_MEASURES)
-    qrels = open_qrels(judgements, split)
-    cost: dict[str, Any] = {}
-    if what.is_dir():
-        run, cost = _search(what, judgements, split, out, threads)
+    settings = pick_given(
+        query_prefix=query_prefix,
+        document_prefix=document_prefix,
+        passages=passages,
+        passage_overlap=passage_overlap,
+    )
+    report = _Report(out, per_query_out, per_query, quiet, as_json)
+    _check_places(report)
+    if suite is None:
+        _check_without_suite(sets, only_set, any_counts=any_counts)
+        specs, collection, baseline = _divide(words, compare, model, settings)
+        where = {"split": split, "queries": queries}
+        how = {"measures": measure, "convention": convention or "plain", "moved": moved, "seed": seed}
+        _on_collection(specs, collection, baseline, where, how, k, threads, report)
     else:
-        run = read_run(what)
-    result: dict[str, Any] = {**evaluate_run(run, qrels, measures), **cost, "queries": len(qrels)}
-    if per_query:
-        result["per query"] = evaluate_queries(run, qrels, measures)
-    if as_json:
-        print_json(result)
-        return
-    rows = result.pop("per query", {})
-    print_fields(result)
-    for query, values in rows.items():
-        print(query, *(f"{name}={value:.4f}" for name, value in values.items()), sep="\t")
+        _check_with_suite(words, split=split, queries=queries, convention=convention, compare=compare, model=model)
+        (spec,) = _name(words, None, settings)
+        given = {"folder": sets, "only": only_set, "measures": measure, "any_counts": any_counts}
+        _on_suite(suite, spec, given, k, threads, report)
 
 
-def _search(
-    path: Path, collection: str, split: str | None, out: Path | None, threads: int
-) -> tuple[Run, dict[str, Any]]:
-    from everglade.evaluation.flops import measure_sparsity, term_shares
-    from everglade.evaluation.latency import measure_latency
-    from everglade.search import Index
+class _Report(NamedTuple):
+    """What becomes of the figures."""
+
+    out: Path | None
+    per_query_out: Path | None
+    per_query: bool
+    quiet: bool
+    as_json: bool
+
+
+def _check_places(report: _Report) -> None:
+    """Refuse places that cannot be written to before hours have passed."""
+    for path in (report.out, report.per_query_out):
+        if path is not None and not path.parent.is_dir():
+            raise ConfigError(f"the folder {path.parent} is not there, in which {path.name} is to be written. Make it.")
+
+
+def _check_without_suite(sets: Path | None, only_set: list[str] | None, *, any_counts: bool) -> None:
+    given = {"sets": sets, "set": only_set, "any_counts": any_counts}
+    if names := [name for name, value in given.items() if value]:
+        raise ConfigError(f"{name_options(names)}: for a suite only. Name one with --suite.")
+
+
+def _check_with_suite(words: Sequence[str], **given: object) -> None:
+    if names := [name for name, value in given.items() if value is not None]:
+        raise ConfigError(
+            f"{name_options(names)}: not with --suite, which names its collections and measures one model."
+        )
+    if len(words) != 1:
+        raise ConfigError(f"--suite measures one system, and {len(words)} were named: {', '.join(words)}.")
+
+
+def _divide(
+    words: Sequence[str], compare: str | None, model: str | None, settings: dict[str, Any]
+) -> tuple[list[SystemSpec], str, str | None]:
+    """Tell systems from the collection: the last word. Gives both, and the baseline's name."""
+    if len(words) < 2:
+        raise ConfigError(f"{words[0]}: name a system and a collection. Example: everglade evaluate run.trec scifact.")
+    *sources, collection = words
+    if compare is not None and compare not in sources:
+        sources.insert(0, compare)
+    specs = _name(list(dict.fromkeys(sources)), model, settings)
+    return specs, collection, next((spec.name for spec in specs if spec.source == compare), None)
+
+
+def _name(sources: Sequence[str], model: str | None, settings: dict[str, Any]) -> list[SystemSpec]:
+    from everglade.assess.systems import SystemSpec, name_systems
+
+    names = name_systems(sources)
+    specs = [SystemSpec(source, names[source], model) for source in sources]
+    indexes = [spec.name for spec in specs if spec.kind == "index"]
+    if model is not None and len(indexes) != 1:
+        named = f"{len(indexes)} were named" if indexes else "no index was named"
+        raise ConfigError(f"--model says where the model of one index lies, and {named}.")
+    if settings and not any(spec.kind == "model" for spec in specs):
+        raise ConfigError(f"{name_options(settings)}: settings of a model that reads texts, and no model was named.")
+    return [spec._replace(settings=settings) if spec.kind == "model" else spec for spec in specs]
+
+
+def _on_collection(
+    specs: list[SystemSpec],
+    collection: str,
+    baseline: str | None,
+    where: dict[str, Any],
+    how: dict[str, Any],
+    k: int,
+    threads: int,
+    report: _Report,
+) -> None:
+    from everglade.assess.comparison import compare_systems
+    from everglade.assess.judged import open_judged
+    from everglade.assess.systems import Workplace
     from everglade.texts import write_run
 
-    queries = open_queries(collection, split)
-    texts = [query.text for query in queries]
-    with Index.open(path) as index:
-        run = index.search_many(queries, k=1000, threads=threads)
-        sparsity = measure_sparsity(term_shares(index.encoder.encode_queries(texts)), index.term_shares())
-        latency = measure_latency(lambda text: index.search(text, k=10), texts)
+    if report.out is not None and len(specs) > 1:
+        raise ConfigError("--out takes the run of one system. Measure the systems one by one to keep their runs.")
+    if any(spec.kind != "run" for spec in specs):
+        limit_threads(threads)
+    judged = open_judged(collection, **where)
+    quiet = report.quiet or all(spec.kind != "model" for spec in specs)
+    with show_progress("reading the collection", quiet=quiet) as progress:
+        workplace = Workplace(k, threads, progress=progress)
+        compared = compare_systems(specs, judged, baseline, workplace=workplace, **how)
+    if report.out is not None:
+        write_run(compared.assessments[0].run, report.out)
+    values = {one.name: one.per_query for one in compared.assessments}
+    _keep_values(values, "system", report)
+    if report.as_json:
+        print_json(compared.to_dict() | ({"per_query": values} if report.per_query else {}))
+        return
+    print_one(compared.assessments[0]) if len(specs) == 1 else print_compared(
+        compared, judged.texts if compared.moved else {}
+    )
+    if report.per_query:
+        print_per_query(values)
+
+
+def _on_suite(name: str, spec: SystemSpec, given: dict[str, Any], k: int, threads: int, report: _Report) -> None:
+    from everglade.assess.suite_run import run_suite
+    from everglade.assess.systems import Workplace
+    from everglade.evaluation.suite import read_suite
+    from everglade.texts import write_run
+
+    out = report.out
     if out is not None:
-        write_run(run, out)
-    return run, {
-        "FLOPS": sparsity.flops,
-        "query terms": sparsity.query_terms,
-        "document terms": sparsity.document_terms,
-        "ms/query, median": latency.median_ms,
-        "ms/query, 99th percentile": latency.p99_ms,
-    }
+        out.mkdir(parents=True, exist_ok=True)
+
+    def keep(name: str, one: Assessment) -> None:
+        if out is not None:
+            write_run(one.run, out / f"{name}.trec")
+
+    limit_threads(threads)
+    suite = read_suite(name)
+    with show_progress(f"reading {suite.name}", quiet=report.quiet) as progress:
+        workplace = Workplace(k, threads, progress=progress)
+        outcome = run_suite(suite, spec, workplace=workplace, done=keep, **given)
+    values = {name: one.per_query for name, one in outcome.assessments.items()}
+    _keep_values(values, "set", report)
+    if report.as_json:
+        print_json(outcome.to_dict() | ({"per_query": values} if report.per_query else {}))
+        return
+    print_suite(outcome)
+    if report.per_query:
+        print_per_query(values)
+
+
+def _keep_values(values: dict[str, PerQuery], heading: str, report: _Report) -> None:
+    from everglade.evaluation.per_query import write_per_query
+
+    if report.per_query_out is not None:
+        write_per_query(values, report.per_query_out, heading)

@@ -127,7 +127,7 @@ def _randomisation_test(difference: NDArray[np.float64], seed: int) -> float:
     from scipy import stats
 
     moved = difference[np.abs(difference) > SAME]  # a change of sign of the others changes nothing
-    if not len(moved):
+    if len(moved) < 2:  # one difference is as great with either sign
         return 1.0
     result = stats.permutation_test(
         (moved,),

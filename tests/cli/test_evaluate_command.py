@@ -1,0 +1,193 @@
+"""`everglade evaluate`: one system, several, a baseline, a suite; on the screen, in JSON and in files."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from everglade.bundled import bundled_model
+from everglade.cli import app
+from everglade.texts import read_run, write_run
+
+DOCUMENTS = {
+    "d1": ("Headache", "Aspirin and rest relieve most headaches."),
+    "d2": ("Bridge", "The bridge was closed after the flood."),
+    "d3": ("", "Migraine is treated with triptans."),
+    "q2": ("Flood", "Flood damage to roads."),
+}
+QUERIES = {"q1": "what helps a headache", "q2": "flood damage"}
+QRELS = {"q1": "d1", "q2": "d2"}
+SUITE = """
+convention = "beir"
+measures = ["RR@10", "RCap@10"]
+[[sets]]
+name = "small"
+documents = 4
+queries = 2
+[[sets]]
+name = "other"
+[[published]]
+system = "theirs"
+measure = "RR@10"
+source = "a paper"
+values = { small = 0.25 }
+"""
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with the collection `small`, its index, a run, the same run upside down, and a suite."""
+    folder = tmp_path_factory.mktemp("evaluate")
+    small = folder / "small"
+    (small / "qrels").mkdir(parents=True)
+    rows = [{"_id": id, "title": title, "text": text} for id, (title, text) in DOCUMENTS.items()]
+    (small / "corpus.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    asked = [{"_id": id, "text": text} for id, text in QUERIES.items()]
+    (small / "queries.jsonl").write_text("".join(json.dumps(row) + "\n" for row in asked))
+    lines = [f"{query}\t{document}\t1" for query, document in QRELS.items()]
+    (small / "qrels" / "test.tsv").write_text("\n".join(["query-id\tcorpus-id\tscore", *lines]) + "\n")
+    (folder / "mine.toml").write_text(SUITE)
+    run("index", str(small), "-o", str(folder / "small.idx"), "--model", str(bundled_model()), "-q")
+    run("evaluate", str(folder / "small.idx"), str(small), "-o", str(folder / "small.trec"), "-q")
+    turned = {
+        query: {id: -score for id, score in hits.items()} for query, hits in read_run(folder / "small.trec").items()
+    }
+    write_run(turned, folder / "turned.trec")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _in_place(place, monkeypatch):
+    monkeypatch.chdir(place)
+
+
+def run(*words, code=0):
+    result = CliRunner().invoke(app, [str(word) for word in words])
+    assert result.exit_code == code, result.output + repr(result.exception)
+    return result
+
+
+def run_json(*words):
+    return json.loads(run(*words, "--json", "-q").stdout)
+
+
+def test_one_system_in_text():
+    shown = run("evaluate", "small.trec", "small", "-m", "RR@10", "--per-query").stdout
+    assert re.search(r"^RR@10 +0\.7500$", shown, re.M)
+    assert re.search(r"^without a hit, counted as 0 +0$", shown, re.M)
+    assert re.search(r"^own document found, kept; --convention beir leaves them out +1$", shown, re.M)
+    assert "q1\tRR@10=1.0000" in shown
+    assert "FLOPS" in run("evaluate", "small.idx", "small", "-q").stdout
+
+
+def test_a_model_reads_the_collection():
+    (by_model,) = run_json("evaluate", bundled_model(), "small", "--convention", "beir")["systems"]
+    (by_index,) = run_json("evaluate", "small.idx", "small", "--convention", "beir")["systems"]
+    assert by_model["measures"] == by_index["measures"]
+    assert by_model["measures"]["nDCG@10"] == 1.0
+    assert by_model["self_hits"] == 1
+    assert by_model["cost"]["document_terms"] == by_index["cost"]["document_terms"]
+    cut = run_json("evaluate", bundled_model(), "small", "--query-prefix", "flood ")["systems"][0]
+    assert cut["cost"]["query_terms"] != by_model["cost"]["query_terms"]
+
+
+def test_values_of_single_queries_go_to_the_screen_and_to_files():
+    found = run_json("evaluate", "small.trec", "small", "-m", "RR@10", "--per-query", "--per-query-out", "values.json")
+    assert found["per_query"] == {"small.trec": {"q1": {"RR@10": 1.0}, "q2": {"RR@10": 0.5}}}
+    assert json.loads(Path("values.json").read_text()) == found["per_query"]
+    run("evaluate", "small.trec", "small", "-m", "RR@10", "--per-query-out", "values.tsv")
+    table = "system\tquery\tRR@10\nsmall.trec\tq1\t1.0\nsmall.trec\tq2\t0.5\n"
+    assert Path("values.tsv").read_text() == table
+
+
+def test_several_systems_against_a_baseline_fit_the_screen():
+    words = ("evaluate", "turned.trec", bundled_model(), "small", "--compare", "small.idx")
+    shown = run(*words, "-m", "RR@10", "-m", "nDCG@10", "-q").stdout
+    assert max(map(len, shown.splitlines())) <= 100
+    assert "RR@10 against small.idx (0.7500)" in shown
+    assert re.search(r"turned.trec +0\.\d{4} +[+-]0\.\d{4} +[+-]0\.\d{4} \.\. [+-]0\.\d{4}", shown)
+    assert "d1 (relevance 1): rank 1 -> rank" in shown
+    assert "Ranks only where a system has no terms: a run file" in shown
+    found = run_json(*words, "-m", "RR@10")
+    assert [system["name"] for system in found["systems"]] == ["small.idx", "turned.trec", "model"]
+    assert [row["run"] for row in found["comparisons"]] == ["turned.trec", "model"]
+    assert found["moved"]["model"] == []
+
+
+def test_terms_say_why_a_document_moved():
+    shown = run(
+        "evaluate", bundled_model(), "small", "--compare", "small.idx", "--query-prefix", "bridge bridge bridge ", "-q"
+    ).stdout
+    assert "Terms: what each adds, as a share of the best hit's score." in shown
+    assert re.search(r"d2 \(relevance 1\): rank 2 -> rank 1\n      .*bridge \d+% -> \d+%", shown)
+
+
+def test_systems_that_search_other_documents_are_told_apart(tmp_path):
+    words = ("evaluate", "small.idx", "fewer.idx", "small", "-m", "RR@10", "-q")
+    run("index", "small", "-o", "fewer.idx", "--model", bundled_model(), "-q")
+    assert "Warning" not in run(*words).stdout
+    run("index", "-o", "fewer.idx", "--delete", "d3")
+    shown = run(*words).stdout
+    assert "Warning: they do not search the same number of documents: small.idx 4, fewer.idx 3." in shown
+
+
+def test_a_suite_beside_published_figures():
+    words = ("evaluate", bundled_model(), "--suite", "mine.toml", "--sets", ".")
+    shown = run(*words, "-o", "runs", "-q", "--per-query").stdout
+    assert max(map(len, shown.splitlines())) <= 100
+    assert re.search(r"small +1\.0000 +0\.25", shown)
+    assert re.search(r"mean of 1 +1\.0000 +0\.2500", shown)
+    assert "Every mean is over these sets: small." in shown
+    assert "Not measured: other." in shown
+    assert "theirs: a paper." in shown
+    assert run_json("evaluate", "runs", "--suite", "mine.toml", "--sets", ".")["means"] == run_json(*words)["means"]
+    run(*words, "-q", "--per-query-out", "sets.tsv")
+    assert Path("sets.tsv").read_text().startswith("set\tquery\tRR@10\tRCap@10\n")
+
+
+def test_a_suite_warns_of_sets_that_are_others(place):
+    (place / "wrong.toml").write_text(SUITE.replace("documents = 4", "documents = 5"))
+    words = ("evaluate", bundled_model(), "--suite", "wrong.toml", "--sets", ".", "-q")
+    assert "4 documents where 5 are expected" in run(*words, code=3).stderr
+    shown = run(*words, "--any-counts").stdout
+    assert "small *" in shown
+    assert "* small has 4 documents where 5 are expected" in shown
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["small.trec"], 2, "name a system and a collection"),
+        (["nope.trec", "small"], 3, "nope.trec: no such file"),
+        (["no/model", "small"], 4, "no/model"),
+        (["small.trec", "small", "-m", "nDGC@10"], 2, "nDGC@10"),
+        (["small.trec", "small", "--convention", "bier"], 2, "Did you mean beir?"),
+        (["small.idx", "small", "-k", "5", "-m", "R@10"], 2, "R@10 looks at 10 hits"),
+        (["small.trec", "small", "--compare", "small.trec"], 2, "only the baseline"),
+        (["small.trec", "turned.trec", "small", "-o", "x.trec"], 2, "run of one system"),
+        (["small.trec", "small", "--per-query-out", "no/values.tsv"], 2, "folder no is not there"),
+        (["small.trec", "small", "--passages", "2"], 2, "--passages: settings of a model"),
+        (["small.trec", "small", "--model", "m"], 2, "no index was named"),
+        (["small.trec", "small", "--sets", "."], 2, "--sets: for a suite only"),
+        (["small.trec", "--suite", "mine.toml", "--sets", "."], 2, "serves one collection"),
+        (["a", "b", "--suite", "mine.toml"], 2, "measures one system, and 2 were named"),
+        (["a", "--suite", "mine.toml", "--split", "test", "--compare", "b"], 2, "--split, --compare: not with --suite"),
+        (["MODEL", "--suite", "mien"], 2, "no suite 'mien'"),
+        (["MODEL", "--suite", "mine.toml", "--set", "smal", "--sets", "."], 2, "Did you mean small?"),
+        (["MODEL", "--suite", "mine.toml"], 2, "no ir_datasets id for small"),
+        (["small.idx", "small/qrels/test.tsv"], 2, "give --queries"),
+    ],
+)
+def test_a_mistake_is_one_clear_line(words, code, said):
+    result = run("evaluate", *(str(bundled_model()) if word == "MODEL" else word for word in words), "-q", code=code)
+    assert result.stderr.startswith("error: ")
+    assert result.stderr.count("\n") == 1
+    assert said in result.stderr
+    assert not result.stdout
+
+
+def test_an_index_may_be_asked_a_file_of_queries():
+    words = ("evaluate", "small.idx", "small/qrels/test.tsv", "--queries", "small/queries.jsonl", "-m", "RR@10")
+    assert run_json(*words)["systems"][0]["measures"] == {"RR@10": 0.75}
