@@ -61,7 +61,7 @@ def examples(
 
     Example: everglade train MODEL train-texts -o run --examples train.arrow
 
-    Example: everglade examples scored/examples.jsonl -o train.parquet --as columns --collection msmarco --negatives 7
+    Example: everglade examples scored/examples.arrow -o train.parquet --as columns --collection msmarco --negatives 7
     """
     from everglade.distill.formats import Options, convert
     from everglade.texts import group_qrels, read_qrels
