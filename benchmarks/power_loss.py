@@ -1,10 +1,12 @@
 """A million power cuts, and a fault at every call: what tests/durability samples, in full.
 
-    python benchmarks/power_loss.py [--states 1000000] [--every 1] [--seed 1]
+    python benchmarks/power_loss.py [--states 1000000] [--every 1] [--kill-every 1] [--seed 1] [--seconds S] [PART ...]
 
 runs the script of tests/durability/scripted.py on a disk that can be cut off at every call, draws that many different
-states of it and opens each; then disturbs every EVERYth call of every change in eight ways. Writes
-results/power_loss.json. Exits with 1 if anything was wrong.
+states of it, or what SECONDS allow, and opens each (`power`); disturbs every EVERYth call of every change in eight ways
+(`faults`); and cuts the power while a process recovers from a kill at every KILL_EVERYth call (`killed`). Parts that
+are named are done alone, and take their places in results/power_loss.json beside the others. Exits with 1 if anything
+was wrong.
 """
 
 from __future__ import annotations
@@ -18,6 +20,8 @@ from pathlib import Path
 from machine import ROOT, write_result
 
 DURABILITY = ROOT / "tests" / "durability"
+RESULT = ROOT / "benchmarks" / "results" / "power_loss.json"
+PARTS = ("faults", "killed", "power")
 sys.path.insert(0, str(DURABILITY))
 from watched import run_watched  # noqa: E402 - it lies beside the tests
 
@@ -33,16 +37,30 @@ def run(*words):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)}; all of them without a name")
     parser.add_argument("--states", type=int, default=1_000_000)
+    parser.add_argument("--seconds", type=float, default=float("inf"))
     parser.add_argument("--every", type=int, default=1)
+    parser.add_argument("--kill-every", type=int, default=1)
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
-    faults = run("faults", arguments.every, arguments.seed)
-    print(json.dumps(faults, indent=2), flush=True)
-    power = run("power", arguments.states, arguments.seed)
-    print(json.dumps(power, indent=2))
-    write_result("power_loss", {"power": power, "faults": faults})
-    sys.exit(1 if power["wrong"] or faults["wrong"] else 0)
+    seed = arguments.seed
+    ways = {
+        "faults": (arguments.every, seed),
+        "killed": (arguments.kill_every, seed),
+        "power": (arguments.states, seed, "", arguments.seconds),
+    }
+    if unknown := set(arguments.parts) - set(ways):
+        parser.error(f"there is no part {', '.join(sorted(unknown))}: name some of {', '.join(PARTS)}.")
+    wrong = 0
+    for part in arguments.parts or PARTS:
+        found = run(part, *ways[part])
+        print(part, json.dumps(found, indent=2), flush=True)
+        wrong += found["wrong"]
+        earlier = json.loads(RESULT.read_text()) if RESULT.exists() else {}
+        earlier.pop("machine", None)
+        write_result("power_loss", {**earlier, part: found})
+    sys.exit(1 if wrong else 0)
 
 
 if __name__ == "__main__":

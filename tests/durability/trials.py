@@ -1,22 +1,22 @@
 """The program that the tests here and benchmarks/power_loss.py run below calls.c: it prints one JSON object.
 
     python trials.py record FOLDER
-    python trials.py power FOLDER STATES SEED [IGNORED,...]
+    python trials.py power FOLDER STATES SEED [IGNORED,... [SECONDS]]
     python trials.py killed FOLDER EVERY SEED
     python trials.py faults FOLDER EVERY SEED
 
 `record` runs the script of scripted.py and counts its calls. `power` cuts the power at every one of them, draws states
-of the disk until there are STATES different ones, and opens each as a new process would; calls that are IGNORED do not
-count, and "collect first" removes files before the commit that makes it right. `killed` ends the process after every
-EVERYth call, and after each that ends a transaction, lets another one become the writer, and cuts the power at every
-call of that. `faults` lets every EVERYth call of
-every change fail or be the last.
+of the disk until there are STATES different ones or SECONDS are over, and opens each as a new process would; calls that
+are IGNORED do not count, and "collect first" removes files before the commit that makes it right. `killed` ends the
+process after every EVERYth call, and after each that ends a transaction, lets another one become the writer, and cuts
+the power at every call of that. `faults` lets every EVERYth call of every change fail or be the last.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import random
 import shutil
@@ -37,6 +37,7 @@ from everglade.index.store import Store
 
 INDEX = "i"
 SHOWN = 5
+MOST_WRONG = 20
 TIDY_EVERY = 16
 CUT_AGAIN_EVERY = 100
 SAMPLES = 6
@@ -168,8 +169,10 @@ def cuts(recorded: list[Call], ignored: Iterable[str], place: Path) -> Iterator[
         yield number, disk, range(acknowledged, begun + 1)
 
 
-def power(folder: Path, count: int, seed: int, ignored: Iterable[str] = ()) -> dict[str, Any]:
-    """Open `count` different states, or stop after 20 that are wrong."""
+def power(
+    folder: Path, count: int, seed: int, ignored: Iterable[str] = (), seconds: float = math.inf
+) -> dict[str, Any]:
+    """Open `count` different states, or what fits `seconds`, or stop after 20 that are wrong."""
     began = time.monotonic()
     trials = Trials(folder, seed)
     recorded = record(trials.calls, folder)
@@ -177,7 +180,12 @@ def power(folder: Path, count: int, seed: int, ignored: Iterable[str] = ()) -> d
     if "collect first" in ignored:
         recorded = collect_first(recorded)
     rounds = 0
-    while trials.opened < count and len(trials.wrong) < 20:
+
+    def done() -> bool:
+        late = time.monotonic() - began > seconds
+        return late or trials.opened >= count or len(trials.wrong) >= MOST_WRONG
+
+    while not done():
         rounds += 1
         before = trials.opened
         for number, disk, allowed in cuts(recorded, ignored, folder / "disk"):
@@ -186,7 +194,7 @@ def power(folder: Path, count: int, seed: int, ignored: Iterable[str] = ()) -> d
                 call = recorded[number]
                 where = f"after call {number}, {call.what} {Path(call.path).name} {call.second}"
                 trials.judge(disk.after_a_cut(trials.generator), allowed, where)
-            if trials.opened >= count or len(trials.wrong) >= 20:
+            if done():
                 break
         assert trials.opened > before, "there are no more states"
     return {
@@ -212,7 +220,7 @@ def killed(folder: Path, every: int, seed: int) -> dict[str, Any]:
     kills = 0
     for number, call in enumerate(recorded):
         commits = call.what == "unlink" and call.path.endswith("-journal")
-        if (commits or number % every == 0) and call.what != "note" and len(trials.wrong) < 20:
+        if (commits or number % every == 0) and call.what != "note" and len(trials.wrong) < MOST_WRONG:
             _, disk, allowed = next(cut for cut in cuts(recorded, (), folder / "disk") if cut[0] == number)
             kills += _recover_and_cut(trials, disk, allowed, f"killed after call {number}, {call.what}")
     return {
@@ -256,7 +264,8 @@ if __name__ == "__main__":
     elif what == "killed":
         result = killed(Path(where), int(rest[0]), int(rest[1]))
     elif what == "power":
-        result = power(Path(where), int(rest[0]), int(rest[1]), rest[2].split(",") if rest[2:] else ())
+        ignored = rest[2].split(",") if rest[2:] else ()
+        result = power(Path(where), int(rest[0]), int(rest[1]), ignored, float((rest[3:] or ["inf"])[0]))
     else:
         from disturb import disturb_every
 
