@@ -207,13 +207,19 @@ def test_half_precision(kind):
 
 
 @pytest.mark.parametrize("activation", ["relu", "log1p_relu"])
-def test_sum_pooling(activation):
+@pytest.mark.parametrize("kept", [None, 5, 100, 300])
+def test_sum_pooling(activation, kept, monkeypatch):
+    monkeypatch.setattr(head, "_CPU_CHUNK", 1)  # the vocabulary comes in two chunks
     hidden, weight, offset, mask = random_input(19, 3, 7, 4, 100)
+    offset += 1  # so that more than 5 terms of a position are active
     expected = torch.zeros(3, 100)
     for text in range(3):
         for position in range(7):
             if mask[text, position]:
-                value = torch.log1p(torch.relu(weight @ hidden[text, position] + offset))
+                logits = weight @ hidden[text, position] + offset
+                least = logits.sort(descending=True).values[min(kept or 100, 100) - 1]
+                value = torch.log1p(torch.relu(logits)) * (logits >= least)
                 expected[text] += torch.log1p(value) if activation == "log1p_relu" else value
-    found = splade_head_sum(hidden, weight, offset, mask, activation=activation)
+    found = splade_head_sum(hidden, weight, offset, mask, activation=activation, position_terms=kept)
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+    assert kept != 5 or (found > 0).sum() < (splade_head_sum(hidden, weight, offset, mask) > 0).sum()
