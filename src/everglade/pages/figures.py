@@ -23,6 +23,7 @@ from everglade.pages.labels import place_labels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 __all__ = ["COLOURS", "Point", "draw_curves", "draw_frontier"]
@@ -94,6 +95,7 @@ def draw_frontier(
     *,
     log_x: bool = False,
     front: Sequence[int] | None = None,
+    levels: Mapping[str, float] | None = None,
     narrow: bool = False,
     png: str | Path | None = None,
 ) -> str:
@@ -105,6 +107,7 @@ def draw_frontier(
         y_label: The effectiveness' name.
         log_x: Whether equal ratios of cost are equally far apart.
         front: Places in `points` of the Pareto front, in any order; a step line joins them. None draws none.
+        levels: Name -> value of horizontal lines: what has an effectiveness and no such cost.
         narrow: Draw for a phone.
         png: Also write the figure there, on white.
 
@@ -116,15 +119,17 @@ def draw_frontier(
     with _figure(narrow=narrow) as figure:
         axes = figure.add_subplot()
         if log_x:
-            _scale_by_ratio(axes, [point.x for point in points])
+            axes.set_xscale("log")
+            _count_by_ratio(axes.xaxis, [point.x for point in points])
         groups = list(dict.fromkeys(point.group for point in points))
         for place, group in enumerate(groups):
             _draw_group(axes, [point for point in points if point.group == group], place)
+        _draw_levels(axes, levels or {})
         axes.margins(0.09, 0.1)
         chosen = sorted((points[place] for place in front or ()), key=lambda point: (point.x, point.y))
         corners = _draw_front(axes, chosen) if chosen else []
         _name_axes(axes, x_label, y_label)
-        _explain_groups(figure, axes, narrow=narrow, one_is_enough=not chosen)
+        _explain_groups(figure, axes, narrow=narrow, one_is_enough=not chosen and not levels)
         named = points if len(points) <= LABELLED_POINTS else chosen
         place_labels(figure, axes, [(_clean(point.label), point.x, point.y) for point in named], points, corners)
         return _finish(figure, png, f"{y_label} against {x_label}")
@@ -160,14 +165,14 @@ def draw_curves(
         axes = figure.add_subplot()
         if log_y:
             axes.set_yscale("log")
+            _count_by_ratio(axes.yaxis, [pair[1] for pairs in series.values() for pair in pairs])
         for place, (name, pairs) in enumerate(series.items()):
             look: dict[str, Any] = {"color": COLOURS[place % len(COLOURS)], "linestyle": DASHES[place % len(DASHES)]}
             if len(pairs) <= _MARKED_POINTS:
                 look |= {"marker": MARKERS[place % len(MARKERS)], "markersize": 4}
             xs, ys = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
             axes.plot(xs, ys, label=_clean(name), **look)
-        for name, value in (levels or {}).items():
-            axes.axhline(value, color=INK, linewidth=0.9, linestyle=(0, (2, 2)), alpha=0.7, label=_clean(name))
+        _draw_levels(axes, levels or {})
         axes.margins(0.02, 0.08)
         _name_axes(axes, x_label, y_label)
         _explain_groups(figure, axes, narrow=narrow, one_is_enough=True)
@@ -202,14 +207,13 @@ def _figure(*, narrow: bool) -> Iterator[Figure]:
         yield figure
 
 
-def _scale_by_ratio(axes: Axes, values: Sequence[float]) -> None:
+def _count_by_ratio(axis: Axis, values: Sequence[float]) -> None:
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    axes.set_xscale("log")
     if max(values) / min(values) < 100:  # a decade or two: name 1, 2 and 5 of each
-        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-        axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
+        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_minor_formatter(NullFormatter())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
 
 
 def _draw_group(axes: Axes, points: Sequence[Point], place: int) -> None:
@@ -234,6 +238,11 @@ def _draw_front(axes: Axes, front: Sequence[Point]) -> list[tuple[float, float]]
     axes.plot(xs, ys, color=INK, linewidth=1.0, alpha=0.55, zorder=1.5, label="Pareto front")
     axes.set_xlim(right=right)
     return corners
+
+
+def _draw_levels(axes: Axes, levels: Mapping[str, float]) -> None:
+    for place, (name, value) in enumerate(levels.items()):
+        axes.axhline(value, color=INK, linewidth=0.9, linestyle=(0, (2, 2 + 2 * place)), alpha=0.7, label=_clean(name))
 
 
 def _name_axes(axes: Axes, x_label: str, y_label: str) -> None:

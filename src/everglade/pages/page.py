@@ -16,10 +16,10 @@ from pathlib import Path
 from everglade import durable
 from everglade.errors import ConfigError
 from everglade.pages.style import STYLE
-from everglade.pages.tables import Column, Value, table_html
+from everglade.pages.tables import Column, Shown, Value, show_value, table_html
 from everglade.pages.text import escape
 
-__all__ = ["Column", "Page", "Value"]
+__all__ = ["Column", "Page", "Shown", "Value"]
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
@@ -122,8 +122,7 @@ class Page:
     def add_fields(self, fields: Mapping[str, Value]) -> None:
         """Add names and values, one pair a line: where something comes from."""
         rows = "".join(
-            f"<div><dt>{escape(name)}</dt><dd>{escape('–' if value is None else str(value))}</dd></div>"
-            for name, value in fields.items()
+            f"<div><dt>{escape(name)}</dt><dd>{escape(show_value(value))}</dd></div>" for name, value in fields.items()
         )
         self._parts.append(f"<dl>{rows}</dl>")
 

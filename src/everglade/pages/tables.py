@@ -8,10 +8,19 @@ from typing import Literal, NamedTuple
 from everglade.errors import ConfigError
 from everglade.pages.text import escape
 
-__all__ = ["Column", "Value", "show_number", "table_html"]
+__all__ = ["Column", "Shown", "Value", "show_number", "show_value", "table_html"]
 
-Value = str | int | float | None
 NOTHING = "–"
+
+
+class Shown(NamedTuple):
+    """A number with the words that show it, such as a mean with its spread."""
+
+    text: str
+    number: float
+
+
+Value = str | int | float | Shown | None
 
 
 class Column(NamedTuple):
@@ -46,7 +55,7 @@ def table_html(columns: Sequence[Column | str], rows: Sequence[Sequence[Value]],
     body = []
     for row in rows:
         cells = [
-            _cell(place, value, digits[place], sides[place], is_best=value is not None and value == best[place])
+            _cell(place, value, digits[place], sides[place], is_best=_is_best(value, best[place]))
             for place, value in enumerate(row)
         ]
         body.append(f"<tr>{''.join(cells)}</tr>")
@@ -64,6 +73,15 @@ def show_number(value: float, digits: int | None = None) -> str:
     if digits is None:
         digits = _fitting_digits(value)
     return f"{value:,.{digits}f}"
+
+
+def show_value(value: Value, digits: int | None = None) -> str:
+    """Print a value of a table, a dash for none."""
+    if value is None:
+        return NOTHING
+    if isinstance(value, Shown):
+        return value.text
+    return value if isinstance(value, str) else show_number(value, digits)
 
 
 def _fitting_digits(value: float) -> int:
@@ -90,15 +108,25 @@ def _side(column: Column, values: Sequence[Value]) -> str:
     return ' class="number"' if right else ""
 
 
+def _number(value: Value) -> float | None:
+    if isinstance(value, Shown):
+        return value.number
+    return None if isinstance(value, str) else value
+
+
+def _is_best(value: Value, best: float | None) -> bool:
+    return best is not None and _number(value) == best
+
+
 def _best(column: Column, values: Sequence[Value]) -> float | None:
     """Give the number to mark; where all are the same, or there is only one, none is best."""
-    numbers = [value for value in values if isinstance(value, int | float)]
+    numbers = [value for value in map(_number, values) if value is not None]
     if column.better is None or len(set(numbers)) < 2:
         return None
     return max(numbers) if column.better == "max" else min(numbers)
 
 
 def _cell(place: int, value: Value, digits: int, side: str, *, is_best: bool) -> str:
-    shown = NOTHING if value is None else value if isinstance(value, str) else show_number(value, digits)
+    shown = show_value(value, digits)
     inner = f"<b>{escape(shown)}</b>" if is_best else f"<bdi>{escape(shown)}</bdi>"
     return f'<th scope="row"{side}>{inner}</th>' if place == 0 else f"<td{side}>{inner}</td>"
