@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from everglade.adding import add_folder, add_texts
+from everglade.asking import encoded_batches, folder_batches, search_batches
 from everglade.errors import ConfigError, InputError
 from everglade.explain import Explanation, Match, TermWeight, explain_vectors
 from everglade.hits import Hit, explain_hits, stored_query
@@ -29,9 +30,6 @@ if TYPE_CHECKING:
     from everglade.progress import ProgressCallback
 
 __all__ = ["Calibration", "Explanation", "Hit", "Index", "IndexInfo", "Match", "TermWeight", "explain_vectors"]
-
-HITS_AT_A_TIME = 2**22
-QUERIES_AT_A_TIME = 4096
 
 
 class Index:
@@ -319,15 +317,28 @@ class Index:
             ConfigError: if a setting is out of range, or the filter cannot be understood.
         """
         pairs = as_queries(queries)
-        snapshot, shown = self._store.view(where)
-        step = max(1, min(QUERIES_AT_A_TIME, HITS_AT_A_TIME // max(k, 1)))
-        run: Run = {}
-        for start in range(0, len(pairs), step):
-            part = pairs[start : start + step]
-            vectors = self._encode_queries([query.text for query in part])
-            found = self._store.search_in(snapshot, shown, vectors, k, threads, recall=recall, float_exact=float_exact)
-            run.update((query.id, found.hits(row)) for row, query in enumerate(part))
-        return run
+        batches = encoded_batches(self._encode_queries, pairs, k)
+        return search_batches(self._store, batches, k, threads, where=where, recall=recall, float_exact=float_exact)
+
+    def search_folder(
+        self,
+        path: str | Path,
+        k: int = 1000,
+        threads: int = 1,
+        *,
+        where: Where | None = None,
+        recall: float | None = None,
+        float_exact: bool = False,
+    ) -> Run:
+        """Search every query of a vectors folder; see `search_many`. No model is needed.
+
+        Raises:
+            VectorsError: if the folder cannot be used.
+            ModelMismatch: if its vectors come from another model than those of the index.
+            InputError: if they are vectors of documents, or of another vocabulary.
+        """
+        batches = folder_batches(self._store, path, k)
+        return search_batches(self._store, batches, k, threads, where=where, recall=recall, float_exact=float_exact)
 
     def search_vectors(
         self,

@@ -83,6 +83,10 @@ class Engine:
         return {f"{term:08d}": weight * QUERY_SCALE for term, weight in zip(terms, weights.tolist(), strict=True)}
 
     def search(self, query, k, algorithm):
+        return self.retrieve(query, k, algorithm)[0]
+
+    def retrieve(self, query, k, algorithm):
+        """Give the names of documents and their scores, the best first."""
         documents = np.empty(k, dtype=object)
         queries, ranks, scores = np.empty(k, np.int32), np.empty(k, np.int32), np.empty(k, np.float32)
         size = pisathon.retrieve(
@@ -98,7 +102,7 @@ class Engine:
             result_ranks=ranks,
             result_scores=scores,
         )
-        return documents[:size]
+        return documents[:size], scores[:size]
 
     def documents(self, found):
         return [int(name) for name in found]

@@ -32,6 +32,7 @@ from everglade.cli import (
     search,
     train,
     train_teacher,
+    vectors,
 )
 from everglade.cli.output import print_error
 from everglade.errors import ConfigError, EvergladeError, IndexFolderError, InputError, MissingExtra, ModelError
@@ -96,6 +97,7 @@ for _command in (
     score.score,
     train.train,
     encode.encode,
+    vectors.vectors,
     index.index,
     search.search,
     evaluate.evaluate,

@@ -30,7 +30,7 @@ from everglade.cli.options import (
 from everglade.cli.output import print_fields, print_json, show_progress
 from everglade.errors import ConfigError
 
-__all__ = ["encode"]
+__all__ = ["Side", "encode"]
 
 
 class Side(StrEnum):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from everglade.cli.info import is_vectors
 from everglade.cli.options import AsJson, Quiet, Threads, limit_threads
 from everglade.cli.output import print_fields, print_json
 from everglade.cli.sources import open_queries
@@ -25,7 +26,9 @@ def search(
     index: Annotated[Path, typer.Argument(help="Index folder.")],
     text: Annotated[str | None, typer.Argument(help="What to search for.")] = None,
     k: Annotated[int | None, typer.Option("-k", min=1, help="Hits to give: 10, or 1000 with --queries.")] = None,
-    queries: Annotated[str | None, typer.Option(help="Search every query of this collection or file.")] = None,
+    queries: Annotated[
+        str | None, typer.Option(help="Search every query of a collection, file or vectors folder.")
+    ] = None,
     split: Annotated[str | None, typer.Option(help="Only the queries judged in this split.")] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="TREC run file to write.")] = None,
     model: Annotated[str | None, typer.Option(help="Model folder, where it is not where the index says.")] = None,
@@ -50,6 +53,8 @@ def search(
     Example: everglade search glade.idx "what helps a headache" --where 'year >= 2019 and lang in ("en", "de")'
 
     Example: everglade search glade.idx --queries scifact --split test -o run.trec
+
+    Example: everglade search glade.idx --queries query-vectors --float-exact -o run.trec
     """
     from everglade.search import Index
 
@@ -101,7 +106,12 @@ def _write_run(
 
     if out is None:
         raise ConfigError("--queries needs --out, the run file to write. Example: --out run.trec.")
-    run = index.search_many(open_queries(source, split), **settings)
+    if is_vectors(Path(source)):
+        if split is not None:
+            raise ConfigError(f"--split: {source} holds vectors, and judgements go with texts. Leave it out.")
+        run = index.search_folder(source, **settings)
+    else:
+        run = index.search_many(open_queries(source, split), **settings)
     write_run(run, out)
     result = {"run": str(out), "queries": len(run), "hits": sum(map(len, run.values()))}
     print_json(result) if as_json else print_fields(result)
