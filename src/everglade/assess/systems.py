@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -59,12 +60,14 @@ class SystemSpec(NamedTuple):
         name: What it is called in tables.
         model: The model of an index, where it is not where the index says.
         settings: Settings of a model that replace its own, such as passages.
+        options: Options of the index that a model's documents go into, such as prune; see `Index.create`.
     """
 
     source: str
     name: str
     model: str | None = None
     settings: Mapping[str, Any] = {}
+    options: Mapping[str, Any] = {}
 
     @property
     def kind(self) -> Literal["run", "index", "model"]:
@@ -83,12 +86,21 @@ class Workplace:
         threads: Queries searched at a time; 0 means one for each core.
         timed: Whether to time single queries.
         progress: Told how far the reading of a collection has come.
+        recall: The share of the exact hits that will do; None means all. See `Index.search_vectors`.
+        float_exact: Whether to score by float16 weights, which the index must keep.
     """
 
     k: int = 1000
     threads: int = 0
     timed: bool = True
     progress: ProgressCallback | None = None
+    recall: float | None = None
+    float_exact: bool = False
+
+    @property
+    def how(self) -> dict[str, Any]:
+        """How an index is searched."""
+        return {"recall": self.recall, "float_exact": self.float_exact}
 
 
 @dataclass(frozen=True)
@@ -105,13 +117,13 @@ class System:
         if self.index is None:
             return Answer(read_run(self.spec.source), None)
         queries = judged.queries
-        run, shares = _search(self.index, queries, k, self.workplace.threads)
+        run, shares = _search(self.index, queries, k, self.workplace)
         sparsity = measure_sparsity(shares, self.index.term_shares())
         times = (float("nan"), float("nan"))
         if self.workplace.timed:
             texts = [query.text for query in queries[:TIMED_QUERIES]]
-            index = self.index
-            latency = measure_latency(lambda text: index.search(text, k=10), texts)
+            search = partial(self.index.search, k=10, **self.workplace.how)
+            latency = measure_latency(search, texts)
             times = latency.median_ms, latency.p99_ms
         return Answer(run, Cost(sparsity.flops, sparsity.query_terms, sparsity.document_terms, *times))
 
@@ -135,9 +147,9 @@ def load_encoder(spec: SystemSpec) -> Encoder | None:
     """
     path = Path(spec.source)
     if spec.kind != "model":
-        if spec.settings:
+        if given := {**spec.settings, **spec.options}:
             what = "an index" if spec.kind == "index" else "a run file"
-            raise ConfigError(f"{', '.join(spec.settings)}: for a model that reads texts, and {path} is {what}.")
+            raise ConfigError(f"{', '.join(given)}: for a model that reads texts, and {path} is {what}.")
         return None
     if (path / "manifest.json").exists():
         raise InputError("a vectors folder: nothing searches it. Index it first with everglade index", path)
@@ -168,7 +180,7 @@ def open_system(
     workplace = workplace or Workplace()
     encoder = encoder or load_encoder(spec)
     if encoder is not None:
-        with _index_collection(encoder, judged, workplace) as index:
+        with _index_collection(encoder, judged, workplace, spec.options) as index:
             yield System(spec, judged, workplace, index)
     elif spec.kind == "run":
         yield System(spec, judged, workplace)
@@ -189,16 +201,18 @@ def name_systems(sources: Sequence[str]) -> dict[str, str]:
 
 
 @contextmanager
-def _index_collection(encoder: Encoder, judged: JudgedSet, workplace: Workplace) -> Iterator[Index]:
+def _index_collection(
+    encoder: Encoder, judged: JudgedSet, workplace: Workplace, options: Mapping[str, Any]
+) -> Iterator[Index]:
     with (
         tempfile.TemporaryDirectory(prefix="everglade-evaluate-") as folder,
-        Index.create(Path(folder) / "index", encoder) as index,
+        Index.create(Path(folder) / "index", encoder, **options) as index,
     ):
         index.add(judged.documents(), total=judged.n_documents, progress=workplace.progress)
         yield index
 
 
-def _search(index: Index, queries: Sequence[Query], k: int, threads: int) -> tuple[Run, NDArray[np.float64]]:
+def _search(index: Index, queries: Sequence[Query], k: int, workplace: Workplace) -> tuple[Run, NDArray[np.float64]]:
     """Give the run, and the share of queries that hold each term; queries are encoded once for both."""
     encoder = index.encoder
     run: Run = {}
@@ -207,7 +221,7 @@ def _search(index: Index, queries: Sequence[Query], k: int, threads: int) -> tup
         part = queries[start : start + QUERIES_AT_A_TIME]
         vectors = encoder.encode_queries([query.text for query in part]).canonical()
         counts += np.bincount(vectors.terms, minlength=encoder.n_terms)
-        ids, scores = index.search_vectors(vectors, k, threads=threads)
+        ids, scores = index.search_vectors(vectors, k, threads=workplace.threads, **workplace.how)
         for row, query in enumerate(part):
             found = zip(ids[row].tolist(), scores[row].tolist(), strict=True)
             run[query.id] = {document: score for document, score in found if document is not None}

@@ -16,6 +16,7 @@ from typing import Any
 import typer
 
 from everglade.cli import (
+    bench,
     check,
     demo,
     doctor,
@@ -101,6 +102,7 @@ for _command in (
     index.index,
     search.search,
     evaluate.evaluate,
+    bench.bench,
     explain.explain,
     info.info,
     check.check,

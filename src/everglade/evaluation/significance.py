@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from everglade.errors import ConfigError, InputError
 
-__all__ = ["Comparison", "compare_values", "holm"]
+__all__ = ["Comparison", "compare_values", "holm", "interval_of_mean"]
 
 RANDOMISATIONS = 20_000
 BOOTSTRAPS = 10_000
@@ -94,7 +94,7 @@ def _compare_measure(
     corrected_randomisation = dict(zip(p_t, holm(list(p_randomisation.values())), strict=True))
     compared = []
     for run, difference in differences.items():
-        low, high = _interval(difference, seed)
+        low, high = interval_of_mean(difference, seed)
         compared.append(
             Comparison(
                 run=run,
@@ -142,11 +142,18 @@ def _randomisation_test(difference: NDArray[np.float64], seed: int) -> float:
     return float(result.pvalue)
 
 
-def _interval(difference: NDArray[np.float64], seed: int) -> tuple[float, float]:
+def interval_of_mean(values: NDArray[np.float64], seed: int = 0) -> tuple[float, float]:
+    """Give the 95 % bootstrap interval of a mean: percentiles over resampled values; of one value, that value twice.
+
+    The same values and seed give the same.
+    """
     from scipy import stats
 
+    if len(values) < 2:
+        return float(values.mean()), float(values.mean())
+
     result = stats.bootstrap(
-        (difference,),
+        (values,),
         np.mean,
         n_resamples=BOOTSTRAPS,
         batch=1_000,

@@ -195,9 +195,9 @@ class Snapshot:
         if selective or (pruned and effort.mass is None):
             return self._score_shown(queries, depth, threads, shown or self.everything())
         segments, locals_, scores = self.locate(queries, depth, threads, shown, effort)
-        return self._ids_of(segments, locals_), scores
+        return self.ids_of(segments, locals_), scores
 
-    def _ids_of(self, segments: NDArray[np.int32], locals_: NDArray[np.uint32]) -> NDArray[np.object_]:
+    def ids_of(self, segments: NDArray[np.int32], locals_: NDArray[np.uint32]) -> NDArray[np.object_]:
         """Give the ids of documents of any shape, None where the segment is -1."""
         ids = np.empty(segments.shape, dtype=object)
         for number, segment in enumerate(self.segments):
