@@ -140,7 +140,7 @@ def test_runs_hold_the_hits_best_first(index):
 def test_search_many_in_parts_is_search_many_at_once(index, monkeypatch):
     queries = {str(place): text for place, text in enumerate(list(TEXTS.values()) * 3)}
     whole = index.search_many(queries)
-    monkeypatch.setattr("everglade.search.QUERIES_AT_A_TIME", 5)
+    monkeypatch.setattr("everglade.asking.QUERIES_AT_A_TIME", 5)
     assert index.search_many(queries) == whole
 
 

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from everglade import Index
 from everglade.cli import app
+from everglade.cli.vectors import RoundTo
 from everglade.errors import ConfigError, InputError, ModelMismatch, VectorsError
 from everglade.vector_files import Round, Rounding, read_vector_files, write_folder
 from everglade.vectors import SparseMatrix, VectorsWriter, read_manifest, read_vectors
@@ -110,6 +111,7 @@ def test_the_command_names_line_and_token_or_counts(golden, tmp_path):
 
 
 def test_rounding_by_the_command(golden):
+    assert [one.value for one in RoundTo] == [one.value for one in Round]
     words = ("vectors", golden / "seismic.jsonl", "--vocabulary", golden / "vocab.txt", "--quiet")
     run(*words, "-o", "v", "--times", "100", "--round", "down")
     (shard,) = read_vectors("v")

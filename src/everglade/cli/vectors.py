@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -10,9 +11,18 @@ import typer
 from everglade.cli.encode import Side
 from everglade.cli.options import AsJson, Fresh, OnError, OnErrorOption, Quiet, RejectsFile, open_rejects
 from everglade.cli.output import print_fields, print_json, show_progress
-from everglade.vector_files.rounding import Round
 
-__all__ = ["vectors"]
+__all__ = ["RoundTo", "vectors"]
+
+
+class RoundTo(StrEnum):
+    """How weights are rounded: `everglade.vector_files.Round`, which would import numpy for a `--help`."""
+
+    none = "none"
+    nearest = "nearest"
+    down = "down"
+    up = "up"
+    nine_bits = "nine-bits"
 
 
 def vectors(
@@ -24,8 +34,8 @@ def vectors(
     side: Annotated[Side, typer.Option(help="Whether they are vectors of documents or of queries.")] = Side.document,
     times: Annotated[float, typer.Option(help="What each weight is multiplied with.")] = 1.0,
     round_to: Annotated[
-        Round, typer.Option("--round", help="How it is rounded then: to whole numbers, to nine bits, or not.")
-    ] = Round.none,
+        RoundTo, typer.Option("--round", help="How it is rounded then: to whole numbers, to nine bits, or not.")
+    ] = RoundTo.none,
     fresh: Fresh = False,
     on_error: OnErrorOption = OnError.stop,
     rejects: RejectsFile = Path("rejects.jsonl"),
@@ -43,9 +53,9 @@ def vectors(
 
     Example: everglade vectors floats.jsonl.gz -o vectors --vocabulary MODEL --times 100 --round down
     """
-    from everglade.vector_files import Rounding, read_vocabulary, write_folder
+    from everglade.vector_files import Round, Rounding, read_vocabulary, write_folder
 
-    rounding = Rounding(times, round_to)
+    rounding = Rounding(times, Round(round_to.value))
     rejected = open_rejects(on_error, rejects)
     known = read_vocabulary(vocabulary)
     with show_progress(f"reading {side} vectors", quiet=quiet) as progress:
