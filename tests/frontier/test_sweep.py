@@ -15,7 +15,6 @@ from everglade.evaluation.significance import interval_of_mean
 from everglade.frontier import sweep as sweeping
 from everglade.frontier.models import FrontierModel, Material, name_models
 from everglade.frontier.reproduce import read_frontier, reproduce
-from everglade.frontier.rows import COSTS
 from everglade.frontier.settings import Choice, FrontierSettings
 from everglade.frontier.sweep import Source, only_process, sweep
 from everglade.model.splade import Splade
@@ -87,7 +86,7 @@ def test_the_file_holds_everything_and_reads_again(swept):
     assert again == frontier
     values = json.loads((out / "frontier.json").read_text())
     assert [row["number"] for row in values["rows"]] == list(range(1, 9))
-    for cost in COSTS:
+    for cost in frontier.costs:
         chosen = [values["rows"][number - 1] for number in values["fronts"][cost]]
         means = [row["measures"]["nDCG@10"]["mean"] for row in chosen]
         assert means == sorted(means) and chosen

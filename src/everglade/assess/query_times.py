@@ -23,7 +23,18 @@ if TYPE_CHECKING:
     from everglade.index.store import Store
     from everglade.vectors import SparseMatrix
 
-__all__ = ["QUERY_PARTS", "Asking", "answer_query", "choose_effort", "summarise_times", "time_queries"]
+__all__ = [
+    "PERCENTILES",
+    "QUERY_PARTS",
+    "Asking",
+    "answer_query",
+    "answer_vector",
+    "choose_effort",
+    "summarise_times",
+    "time_encoding",
+    "time_queries",
+    "time_searches",
+]
 
 QUERY_PARTS = ("encode", "quantise", "engine", "hits")
 """Text to vector; vector to impacts; the search itself; ids, scores and, where they are asked for, reasons."""
@@ -63,12 +74,21 @@ def answer_query(
     Searches that round within the engine, by float16 weights, or by whole vectors where postings are pruned, have their
     rounding in the part "engine".
     """
-    snapshot = store.snapshot
-    times = [time.perf_counter()]
+    began = time.perf_counter()
     vectors = encoder.encode_queries([text])
     if asking.query_terms is not None:
         vectors = vectors.top_terms(asking.query_terms)
-    times.append(time.perf_counter())
+    encoded = time.perf_counter() - began
+    found, hits, seconds = answer_vector(store, vectors, asking, effort, names)
+    return found, hits, [encoded, *seconds]
+
+
+def answer_vector(
+    store: Store, vectors: SparseMatrix, asking: Asking, effort: Effort, names: Sequence[str]
+) -> tuple[Found, list[Hit], list[float]]:
+    """Do what `answer_query` does once the query is encoded, and cut to its heaviest terms."""
+    snapshot = store.snapshot
+    times = [time.perf_counter()]
     if asking.float_exact or (snapshot.meta.options.prune is not None and effort.mass is None):
         times.append(times[-1])
         found = store.search_in(snapshot, None, vectors, asking.k, recall=asking.recall, float_exact=asking.float_exact)
@@ -113,6 +133,35 @@ def time_queries(
             answer_query(encoder, store, text, asking, effort, names)
         times = [answer_query(encoder, store, text, asking, effort, names)[2] for text in texts]
     return np.array(times) * 1000
+
+
+def time_encoding(encoder: Encoder, texts: Sequence[str]) -> NDArray[np.float64]:
+    """Time the encoding of single queries on one thread, after a few to warm up: milliseconds, shape (n_queries,)."""
+    times = []
+    with limited_threads(1):
+        for text in [*texts[:WARM_UP], *texts]:
+            began = time.perf_counter()
+            encoder.encode_queries([text])
+            times.append(time.perf_counter() - began)
+    return np.array(times[-len(texts) :]) * 1000
+
+
+def time_searches(store: Store, queries: SparseMatrix, asking: Asking, effort: Effort) -> NDArray[np.float64]:
+    """Time the searches of encoded queries, one by one on one thread, after a few to warm up.
+
+    Args:
+        store: The index.
+        queries: The queries, cut to their heaviest terms if they are to be; nothing is cut here.
+        asking: How they are asked, without reasons.
+        effort: What a search does, by `choose_effort`.
+
+    Returns:
+        Milliseconds of each part but the first, shape (n_queries, 3), in the order of `QUERY_PARTS`.
+    """
+    rows = [queries.rows(row, row + 1) for row in range(len(queries))]
+    for row in rows[:WARM_UP]:
+        answer_vector(store, row, asking, effort, [])
+    return np.array([answer_vector(store, row, asking, effort, [])[2] for row in rows]) * 1000
 
 
 def summarise_times(repeats: Iterable[NDArray[np.float64]]) -> dict[str, dict[str, float]]:

@@ -77,7 +77,7 @@ def frontier(
     convention: ConventionName = "plain",
     queries: Queries = 0,
     timed_queries: TimedQueries = 200,
-    repeats: Repeats = 3,
+    repeats: Repeats = 5,
     seed: Seed = 0,
     reproduce: Again = None,
     point: PointNumber = None,
@@ -295,9 +295,11 @@ def _parse_sweep(words: str) -> tuple[str, list[Any]]:
 
 
 def _print_frontier(found: Frontier) -> None:
+    from everglade.frontier.rows import COSTS
+
     about, measures = found.about, list(found.rows[0].measures)
     print(f"{about['name']}, {about['documents']:,} documents, {about['queries']:,} judged queries")
-    fronts = {place for cost in ("flops", "search_ms", "bytes_per_document") for place in found.front(cost)}
+    fronts = {place for cost in found.costs for place in found.front(cost)}
     print_table(
         ["point", "model", "what it is", *measures, "FLOPS", "postings", "bytes/doc", "search ms", "p99", "whole ms"],
         [
@@ -310,11 +312,11 @@ def _print_frontier(found: Frontier) -> None:
                 round(row.postings_read),
                 round(row.bytes_per_document),
                 f"{row.search_ms:.3f}",
-                f"{row.latency_ms['search']['p99']['value']:.3f}",
+                f"{row.latency_ms['search']['p99']:.3f}",
                 f"{row.whole_ms:.2f}",
             )
             for place, row in enumerate(found.rows)
         ],
         text_columns=3,
     )
-    print("* on the Pareto front of FLOPS, search time or bytes")
+    print("* on the Pareto front of a cost: " + ", ".join(COSTS[cost].name for cost in found.costs))

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from everglade.assess.efficiency import describe_effort, pick_evenly
 from everglade.assess.query_times import (
+    PERCENTILES,
     QUERY_PARTS,
     Asking,
     choose_effort,
-    summarise_times,
-    time_queries,
+    time_searches,
 )
 from everglade.evaluation.flops import measure_sparsity, term_shares
 from everglade.evaluation.measures import PerQuery, evaluate_queries, summarise
@@ -29,9 +29,7 @@ from everglade.index.store import Store
 from everglade.vectors import SparseMatrix, read_manifest, read_vectors
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
 
-    from everglade.encode import Encoder
     from everglade.frontier.models import Material
     from everglade.frontier.settings import Choice, FrontierSettings
     from everglade.texts import Run
@@ -70,9 +68,9 @@ def made_index(vectors: Path, choice: Choice, work: Path) -> Iterator[Store]:
 def measure_point(
     number: int,
     model: str,
-    encoder: Encoder,
     store: Store,
     queries: SparseMatrix,
+    encoding_ms: NDArray[np.float64],
     material: Material,
     choice: Choice,
     settings: FrontierSettings,
@@ -82,9 +80,9 @@ def measure_point(
     Args:
         number: Its place.
         model: The label of its model.
-        encoder: The model.
         store: An index that `made_index` made for this choice.
         queries: Vectors of the material's queries, whole.
+        encoding_ms: What the encoding of each timed query takes, shape (timed queries,).
         material: What it is measured on.
         choice: What makes the point.
         settings: How it is measured.
@@ -94,15 +92,14 @@ def measure_point(
     if choice.recall is not None and store.meta.calibration is None:
         store.calibrate(None, settings.threads)
     asking = Asking(settings.k, choice.recall, choice.bits == "float", reasons=False, query_terms=choice.query_terms)
-    efforts = Efforts()
-    effort = choose_effort(efforts, store.snapshot, asking)
+    effort = choose_effort(Efforts(), store.snapshot, asking)
     values, missing = _judge(store, queries, material, asking, settings)
     impacts, _ = store.snapshot.quantise(queries)
     lists, info = read_lists(store.snapshot), store.info()
     documents = max(info.documents, 1)
     sparsity = measure_sparsity(term_shares(queries), lists.counts / documents)
-    texts = pick_evenly([query.text for query in material.queries], settings.timed_queries)
-    repeats = [time_queries(encoder, store, texts, asking, efforts) for _ in range(settings.repeats)]
+    timed = queries.take(np.array(pick_evenly(range(len(queries)), settings.timed_queries)))
+    repeats = [time_searches(store, timed, asking, effort) for _ in range(settings.repeats)]
     return Row(
         number=number,
         model=model,
@@ -118,7 +115,7 @@ def measure_point(
         bytes_per_posting=info.bytes_per_posting,
         parts=measure_parts(store.snapshot),
         effort=describe_effort(effort, store, asking),
-        latency_ms=_latency(repeats),
+        latency_ms=_summarise_times(encoding_ms, np.array(repeats)),
     )
 
 
@@ -148,10 +145,22 @@ def _summarise(values: PerQuery, settings: FrontierSettings) -> dict[str, dict[s
     return found
 
 
-def _latency(repeats: Sequence[NDArray[np.float64]]) -> dict[str, dict[str, dict[str, float]]]:
-    parts = {part: summarise_times(one[:, place] for one in repeats) for place, part in enumerate(QUERY_PARTS)}
-    whole = {
-        "whole": summarise_times(one.sum(axis=1) for one in repeats),
-        "search": summarise_times(one[:, 1:].sum(axis=1) for one in repeats),
+def _summarise_times(encoding: NDArray[np.float64], repeats: NDArray[np.float64]) -> dict[str, dict[str, float]]:
+    """Give percentiles over the queries, of the whole, of the search and of each part of it.
+
+    Args:
+        encoding: Milliseconds of each query, shape (n,): one for all points of a model, whose encoding is the same.
+        repeats: Milliseconds of the search's parts, shape (repeats, n, 3). A query's time is the median of its repeats,
+            so that what other work took from a single one does not count.
+    """
+    parts = np.median(repeats, axis=0)
+    whole = np.median(repeats.sum(axis=2), axis=0)
+    medians = np.median(repeats.sum(axis=2), axis=1)
+    columns = {"whole": encoding + whole, "search": whole, "encode": encoding}
+    columns |= {part: parts[:, place] for place, part in enumerate(QUERY_PARTS[1:])}
+    found = {
+        name: {key: float(np.percentile(column, at)) for key, at in PERCENTILES.items()}
+        for name, column in columns.items()
     }
-    return whole | parts
+    found["search"] |= {"least_p50": float(medians.min()), "greatest_p50": float(medians.max())}
+    return found

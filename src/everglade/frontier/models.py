@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from everglade import durable
+from everglade.assess.efficiency import pick_evenly
+from everglade.assess.query_times import time_encoding
 from everglade.bundled import bundled_collection, bundled_model
 from everglade.encode import encode_to_folder
 from everglade.errors import ConfigError, ModelError
@@ -19,6 +26,7 @@ if TYPE_CHECKING:
 
     from everglade.assess.judged import JudgedSet
     from everglade.encode import Encoder
+    from everglade.frontier.settings import FrontierSettings
     from everglade.progress import ProgressCallback
     from everglade.texts import Query
 
@@ -41,8 +49,6 @@ class Material:
     """
 
     def __init__(self, judged: JudgedSet, queries: int = 0) -> None:
-        from everglade.assess.efficiency import pick_evenly
-
         self.judged = judged
         self.queries: list[Query] = pick_evenly(judged.queries, queries or len(judged.queries))
         asked = {query.id for query in self.queries}
@@ -135,6 +141,19 @@ class FrontierModel:
         rows = ((query.id, query.text) for query in material.queries)
         _encode(self.encoder, rows, folder, threads, len(material.queries), side="query")
         return SparseMatrix.stack([shard.matrix for shard in read_vectors(folder)])
+
+    def time_queries(self, material: Material, work: Path, settings: FrontierSettings) -> NDArray[np.float64]:
+        """Give the milliseconds that each timed query's encoding takes on one thread: the median of its repeats.
+
+        They are measured once for all points of the model, and kept.
+        """
+        count, repeats = settings.timed_queries, settings.repeats
+        texts = [query.text for query in pick_evenly(material.queries, count)]
+        file = work / f"encoding-{self.fingerprint[:12]}-{_digest((text,) for text in texts)[:12]}-{repeats}.json"
+        if not file.exists():
+            times = np.median([time_encoding(self.encoder, texts) for _ in range(repeats)], axis=0)
+            durable.write_json(file, times.tolist())
+        return np.array(json.loads(file.read_text(encoding="utf-8")))
 
 
 def _encode(

@@ -15,7 +15,7 @@ from everglade.frontier.settings import Choice, FrontierSettings
 
 __all__ = ["COSTS", "Cost", "Row", "read_row", "row_key", "write_command"]
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +80,8 @@ class Row:
         bytes_per_posting: The same for a posting.
         parts: Bytes of each part of the segment files.
         effort: What a search does, see `everglade.assess.efficiency.describe_effort`.
-        latency_ms: Percentiles, with their spread over the repeats, of the whole, "search" (without encoding) and
-            each part.
+        latency_ms: Percentiles over the timed queries, of the whole, of "search" (without encoding) and of each part;
+            of the search's median also the least and greatest of the repeats.
     """
 
     number: int
@@ -98,17 +98,17 @@ class Row:
     bytes_per_posting: float
     parts: dict[str, int]
     effort: dict[str, Any]
-    latency_ms: dict[str, dict[str, dict[str, float]]]
+    latency_ms: dict[str, dict[str, float]]
 
     @property
     def search_ms(self) -> float:
         """The median time of a search without encoding."""
-        return self.latency_ms["search"]["p50"]["value"]
+        return self.latency_ms["search"]["p50"]
 
     @property
     def whole_ms(self) -> float:
         """The median time from a query's text to ids and scores."""
-        return self.latency_ms["whole"]["p50"]["value"]
+        return self.latency_ms["whole"]["p50"]
 
     def to_dict(self) -> dict[str, Any]:
         """Give the row as plain JSON values."""

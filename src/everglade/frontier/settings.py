@@ -154,7 +154,7 @@ class FrontierSettings(Settings):
     convention: str = "plain"
     queries: int = 0
     timed_queries: int = 200
-    repeats: int = 3
+    repeats: int = 5
     threads: int = 0
     seed: int = 0
 

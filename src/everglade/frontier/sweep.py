@@ -84,6 +84,11 @@ class Frontier:
         """The measure that is drawn."""
         return self.settings.measured[0]
 
+    @property
+    def costs(self) -> list[str]:
+        """The names in `COSTS` that tell points apart: a single model encodes queries alike for all of them."""
+        return [cost for cost in COSTS if cost != "whole_ms" or len(self.models) > 1]
+
     def front(self, cost: str) -> list[int]:
         """Give the places in `rows` of the points that no other beats in one cost, the cheapest first."""
         values = [row.measures[self.measure]["mean"] for row in self.rows]
@@ -103,7 +108,7 @@ class Frontier:
             "settings": self.settings.to_dict(),
             "models": self.models,
             "rows": [{**row.to_dict(), "label": row.choice.label, "command": self.command(row)} for row in self.rows],
-            "fronts": {cost: [self.rows[place].number for place in self.front(cost)] for cost in COSTS},
+            "fronts": {cost: [self.rows[place].number for place in self.front(cost)] for cost in self.costs},
             "machine": self.machine,
         }
 
@@ -212,6 +217,7 @@ def measure_choices(
     with show_progress(f"reading with {model.label}") as progress:
         vectors = model.encode_documents(material, work, settings.threads, progress)
     queries = model.encode_queries(material, work, settings.threads)
+    encoding = model.time_queries(material, work, settings)
     alike: dict[tuple[Any, ...], list[Choice]] = {}
     for choice in numbers:
         alike.setdefault(choice.index_key, []).append(choice)
@@ -219,9 +225,7 @@ def measure_choices(
         with made_index(vectors, choices[0], work) as store:
             for choice in choices:
                 announce(f"point {numbers[choice]}: {model.label}, {choice.label}")
-                yield measure_point(
-                    numbers[choice], model.label, model.encoder, store, queries, material, choice, settings
-                )
+                yield measure_point(numbers[choice], model.label, store, queries, encoding, material, choice, settings)
 
 
 @contextmanager
