@@ -29,7 +29,6 @@ from everglade.index.store import Store
 from everglade.vectors import SparseMatrix, read_manifest, read_vectors
 
 if TYPE_CHECKING:
-
     from everglade.frontier.models import Material
     from everglade.frontier.settings import Choice, FrontierSettings
     from everglade.texts import Run

@@ -93,10 +93,11 @@ def _add_summary(page: Page, frontier: Frontier) -> None:
         cheapest = min(kept, key=lambda row: getattr(row, cost))
         ratio = getattr(base, cost) / max(getattr(cheapest, cost), 1e-12)
         if cheapest is not base and ratio > 1.05:
+            name, found = COSTS[cost].name, cheapest.measures[measure]["mean"]
+            kept_as = f"the same {measure}" if f"{found:.4f}" == f"{value:.4f}" else f"{found:.4f} against {value:.4f}"
             lines.append(
-                f"{COSTS[cost].name}: {ratio:.2g} times less than point {base.number} at {measure} "
-                f"{cheapest.measures[measure]['mean']:.4f} instead of {value:.4f} (point {cheapest.number}: "
-                f"{_name(frontier, cheapest)})."
+                f"{name[0].upper()}{name[1:]}: {ratio:.2g} times less at {kept_as}, by point {cheapest.number} "
+                f"({_name(frontier, cheapest)})."
             )
     if lines:
         page.add_paragraph(
