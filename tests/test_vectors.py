@@ -39,6 +39,15 @@ def test_canonical_rows_are_equal_sorted_and_without_zeros(rows):
 
 
 @given(st.lists(row, max_size=6))
+def test_rows_are_canonical_when_making_them_so_changes_nothing(rows):
+    matrix = matrix_of(rows)
+    canonical = matrix.canonical()
+    same = canonical.terms.tolist() == matrix.terms.tolist() and canonical.indptr.tolist() == matrix.indptr.tolist()
+    assert matrix.is_canonical == same
+    assert canonical.is_canonical and canonical.canonical() is canonical
+
+
+@given(st.lists(row, max_size=6))
 def test_scipy_there_and_back(rows):
     matrix = matrix_of(rows).canonical()
     back = SparseMatrix.from_scipy(scipy.sparse.csc_array(matrix.to_scipy()))

@@ -13,7 +13,7 @@ import pytest
 
 from everglade.errors import CorruptIndex, FormatTooNew, LockHeld
 from everglade.index.catalog import Catalog
-from everglade.index.commits import CatalogWriter
+from everglade.index.commits import IDS_OF_A_QUESTION, CatalogWriter
 from everglade.index.connection import FILE_NAME, VERSION, FormatTooOld
 from everglade.index.rows import SCHEMA
 from everglade.index.values import Change, DocumentRow, Meta, SegmentRow
@@ -291,7 +291,7 @@ import os, sys
 from pathlib import Path
 from everglade.errors import IndexFolderError
 from everglade.index.catalog import Catalog
-from everglade.index.commits import CatalogWriter
+from everglade.index.commits import IDS_OF_A_QUESTION, CatalogWriter
 if os.geteuid() == 0:
     os.seteuid(65534)
 folder = Path(sys.argv[1])
@@ -327,3 +327,17 @@ def test_a_read_only_folder_after_an_interrupted_commit_says_what_to_do(interrup
     for path in interrupted.iterdir():
         path.chmod(0o444)
     assert read_as_another(interrupted) == ["IndexFolderError", "PermissionError"]
+
+
+@pytest.mark.parametrize("count", [IDS_OF_A_QUESTION - 1, IDS_OF_A_QUESTION, 2 * IDS_OF_A_QUESTION + 1])
+def test_many_documents_are_hidden_in_one_commit(folder, count):
+    ids = [f"d{place:05}" for place in range(count)]
+    catalog = Catalog(folder)
+    with CatalogWriter(folder) as writer:
+        assert add(writer, catalog, 1, ids) == 0
+        hidden = writer.commit(Change(catalog.read({}).meta, gone=[*ids[::2], "unknown"]))
+    assert hidden == len(ids[::2])
+    state = catalog.read({})
+    assert [row.deleted for row in state.segments] == [hidden]
+    assert state.hidden[1].tolist() == list(range(0, count, 2))
+    assert catalog.document(ids[1]) is not None and catalog.document(ids[0]) is None

@@ -555,3 +555,22 @@ def test_files_in_the_folder_are_those_of_the_catalog(tmp_path, monkeypatch):
         names = {segment.row.name for segment in store.snapshot.segments}
         assert {path.name for path in Path(store.path).glob("*.segment*")} == names
         assert len(store) == 9
+
+
+@pytest.mark.parametrize("reorder", ["auto", "never"])
+def test_optimise_puts_a_large_segment_in_order_once_though_it_stands_alone(memory_folder, monkeypatch, reorder):
+    monkeypatch.setattr(merging, "REORDERED_DOCUMENTS", 300)
+    matrix, rows = clusters(400)
+    ids = [f"d{place:03}" for place in range(400)]
+    queries = SparseMatrix.from_rows(rows[:40], 400)
+    with Store.create(memory_folder / "i", n_terms=400, options=IndexOptions(reorder=reorder)) as store:
+        store.add([Document(id, "") for id in ids], ids, matrix)
+        before = store.search(queries, 10)
+        for _ in range(2):
+            assert store.optimise() == 1
+            found = store.search(queries, 10)
+            assert found.ids.tolist() == before.ids.tolist()
+            assert found.integer_scores.tolist() == before.integer_scores.tolist()
+            assert [segment.file.is_reordered for segment in store.snapshot.segments] == [reorder == "auto"]
+            assert numbers_of(store) == ([2] if reorder == "auto" else [1])
+    assert check_index(memory_folder / "i").sound

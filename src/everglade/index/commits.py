@@ -33,6 +33,8 @@ from everglade.index.values import Change, Merge, Meta
 __all__ = ["CatalogWriter"]
 
 CACHE_KIB = 65_536  # a merge goes through all its documents in the order of their ids
+IDS_OF_A_QUESTION = 500
+"""Documents that are asked for at once; SQLite takes 999 parameters or more."""
 
 
 class CatalogWriter:
@@ -164,12 +166,13 @@ def _moved(places: NDArray[np.int64], locals_: NDArray[np.int64] | slice) -> NDA
 
 
 def _hide(connection: sqlite3.Connection, path: Path, ids: Sequence[str]) -> int:
-    query = f"SELECT {DOCUMENT_COLUMNS} FROM documents WHERE id = ?"
     found = []
-    for id in ids:
-        for values in connection.execute(query, (id,)).fetchall():
+    for start in range(0, len(ids), IDS_OF_A_QUESTION):
+        part = ids[start : start + IDS_OF_A_QUESTION]
+        query = f"SELECT {DOCUMENT_COLUMNS} FROM documents WHERE id IN ({', '.join('?' * len(part))}) ORDER BY id"
+        for values in connection.execute(query, part).fetchall():
             row = require_sound(values, path)
-            found.append((row.segment, row.local, id))
+            found.append((row.segment, row.local, row.id))
     insert_deletions(connection, ((segment, local) for segment, local, _ in found))
     connection.executemany("DELETE FROM documents WHERE id = ?", [(id,) for _, _, id in found])
     counts = Counter(segment for segment, _, _ in found)

@@ -8,7 +8,7 @@ full. What is chosen follows from the catalog alone. Reasons: docs/decisions/001
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -95,10 +95,19 @@ def _growing(rows: list[SegmentRow]) -> list[SegmentRow]:
     return rows
 
 
-def group_segments(segments: Sequence[SegmentRow], most: int) -> list[list[int]]:
+def find_unordered(meta: Meta, segments: Iterable[OpenSegment]) -> set[int]:
+    """Give the numbers of the segments that a merge would put into another order, had it made them."""
+    return {
+        segment.row.number
+        for segment in segments
+        if meta.options.reorder != "never" and segment.row.live >= REORDERED_DOCUMENTS and not segment.file.is_reordered
+    }
+
+
+def group_segments(segments: Sequence[SegmentRow], most: int, unordered: Collection[int] = ()) -> list[list[int]]:
     """Put all segments into as few groups of up to `most` documents as their order allows; see `Store.optimise`.
 
-    A segment that would stay alone is left out, unless it hides documents.
+    A segment that would stay alone is left out, unless it hides documents or is one of the `unordered`.
     """
     groups: list[list[SegmentRow]] = []
     room = 0
@@ -108,7 +117,11 @@ def group_segments(segments: Sequence[SegmentRow], most: int) -> list[list[int]]
             room = max(most, row.live)
         groups[-1].append(row)
         room -= row.live
-    return [[row.number for row in group] for group in groups if len(group) > 1 or group[0].deleted]
+    return [
+        [row.number for row in group]
+        for group in groups
+        if len(group) > 1 or group[0].deleted or group[0].number in unordered
+    ]
 
 
 class _Source(NamedTuple):

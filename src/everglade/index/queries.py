@@ -22,8 +22,7 @@ def quantise(queries: SparseMatrix, max_mass: int | None = None) -> tuple[Impact
         queries: The weights; terms may come in any order, and twice.
         max_mass: What the impacts of a query may sum to, None for whatever; see `quantise_queries`.
     """
-    if not _is_canonical(queries):
-        queries = queries.canonical()
+    queries = queries.canonical()
     indptr = queries.indptr
     starts = indptr[:-1]
     counts = indptr[1:] - starts
@@ -44,14 +43,6 @@ def quantise(queries: SparseMatrix, max_mass: int | None = None) -> tuple[Impact
         return Impacts(indptr, queries.terms, impacts), scales
     kept = impacts > 0
     return Impacts(np.concatenate([[0], np.cumsum(kept)])[indptr], queries.terms[kept], impacts[kept]), scales
-
-
-def _is_canonical(queries: SparseMatrix) -> bool:
-    """Tell whether terms ascend in each row and no weight is 0, as `SparseMatrix.canonical` leaves them."""
-    terms = queries.terms
-    descents = (terms[1:] <= terms[:-1]).nonzero()[0]
-    in_order = len(descents) == 0 or bool(np.isin(descents + 1, queries.indptr).all())
-    return in_order and np.count_nonzero(queries.weights) == len(terms)
 
 
 def _shrink(

@@ -108,24 +108,41 @@ def make_batch(meta: Meta, ids: Sequence[str], matrix: SparseMatrix) -> Batch:
     matrix = matrix.canonical()
     options = meta.options
     scale = meta.impact_scale or choose_scale(matrix, options.max_impact)
-    last = {id: place for place, id in enumerate(ids)}
-    ordered = sorted(last)
-    rows = matrix.take(np.array([last[id] for id in ordered], dtype=np.int64))
-    impacts = quantise_documents(rows.weights, scale or 1.0, wide=options.is_wide)
-    clipped = np.count_nonzero(np.rint(rows.weights.astype(np.float64) * (scale or 1.0)) > options.max_impact)
-    kept = impacts > 0
-    indptr = np.concatenate([[0], np.cumsum(kept)])[rows.indptr].astype(np.int64)
+    ordered, rows = _sort_by_id(ids, matrix)
+    impacts = Impacts(rows.indptr, rows.terms, quantise_documents(rows.weights, scale or 1.0, wide=options.is_wide))
+    kept = impacts.impacts > 0
     meta = replace(
         meta,
         impact_scale=scale,
-        clipped_weights=meta.clipped_weights + int(clipped),
-        dropped_weights=meta.dropped_weights + int(np.count_nonzero(~kept)),
+        clipped_weights=meta.clipped_weights + _count_clipped(rows.weights, scale or 1.0, options.max_impact),
+        dropped_weights=meta.dropped_weights + len(kept) - int(np.count_nonzero(kept)),
         replaced_in_batch=meta.replaced_in_batch + len(ids) - len(ordered),
     )
-    weights = _as_halves(rows.weights[kept]) if options.keep_weights else None
+    kept_weights = rows.weights
+    if not kept.all():
+        indptr = np.concatenate([[0], np.cumsum(kept)])[rows.indptr].astype(np.int64)
+        impacts = Impacts(indptr, impacts.terms[kept], impacts.impacts[kept])
+        kept_weights = kept_weights[kept]
+    weights = _as_halves(kept_weights) if options.keep_weights else None
     if weights is not None and scale is not None:
-        meta = replace(meta, weight_error=max(meta.weight_error, weight_error(weights, impacts[kept], scale)))
-    return Batch(meta, ordered, Impacts(indptr, rows.terms[kept], impacts[kept]), weights)
+        meta = replace(meta, weight_error=max(meta.weight_error, weight_error(weights, impacts.impacts, scale)))
+    return Batch(meta, ordered, impacts, weights)
+
+
+def _sort_by_id(ids: Sequence[str], matrix: SparseMatrix) -> tuple[list[str], SparseMatrix]:
+    """Give the ids ascending, each once, and the last row of each."""
+    last = {id: place for place, id in enumerate(ids)}
+    ordered = sorted(last)
+    if ordered == list(ids):
+        return ordered, matrix
+    return ordered, matrix.take(np.array([last[id] for id in ordered], dtype=np.int64))
+
+
+def _count_clipped(weights: NDArray[np.float32], scale: float, max_impact: int) -> int:
+    """Count the weights whose impact would be greater than the greatest there is."""
+    if np.rint(float(weights.max(initial=0.0)) * scale) <= max_impact:
+        return 0
+    return int(np.count_nonzero(np.rint(weights.astype(np.float64) * scale) > max_impact))
 
 
 def weight_error(weights: NDArray[np.float16], impacts: NDArray[np.unsignedinteger[Any]], scale: float) -> float:

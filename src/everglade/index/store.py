@@ -27,7 +27,7 @@ from everglade.index.float_exact import search_floats
 from everglade.index.folder import is_index, make_folder, require_free, require_index
 from everglade.index.intake import check_ids, check_matrix, check_rows, check_texts, document_rows
 from everglade.index.latest import Latest
-from everglade.index.merging import MERGED_DOCUMENTS, group_segments
+from everglade.index.merging import MERGED_DOCUMENTS, find_unordered, group_segments
 from everglade.index.options import IndexOptions
 from everglade.index.segments import Vector, collect_files, make_batch, write_segments
 from everglade.index.snapshot import Found, Shown, Snapshot
@@ -186,7 +186,8 @@ class Store:
         """Put the segments together, and leave out what was deleted; give the number of segments then.
 
         Each group of segments that come one after another and hold up to `segment_documents` documents becomes one, in
-        a commit of its own. What is searched meanwhile is not disturbed.
+        a commit of its own; so does a large one that stands alone in no good order, see `IndexOptions`. What is
+        searched meanwhile is not disturbed.
 
         Raises:
             ConfigError: if `segment_documents` is not at least 1.
@@ -199,7 +200,8 @@ class Store:
         with self._writing() as writer:
             self._settle_merge(writer, now=True)
             rows = [segment.row for segment in self.snapshot.segments]
-            for numbers in group_segments(rows, segment_documents):
+            unordered = find_unordered(self.meta, self.snapshot.segments)
+            for numbers in group_segments(rows, segment_documents, unordered):
                 self._merges.start(writer, self.snapshot, numbers, count_threads(0))
                 if self._merges.finish(writer, self.meta):
                     self._acknowledge()
