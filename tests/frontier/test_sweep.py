@@ -206,6 +206,14 @@ def test_more_points_and_models_join_what_is_there(swept, source, tmp_path, monk
     assert found.rows[0].flops > found.rows[3].flops
 
 
+def test_a_finished_frontier_may_lose_its_work(swept, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    shutil.copy(swept[0] / "frontier.json", out)
+    with only_process(out) as work:
+        assert work.is_dir()
+
+
 def test_only_some_of_the_queries(part):
     judged = open_judged(str(part), "test")
     material = Material(judged, 3)

@@ -236,7 +236,8 @@ def only_process(out: Path) -> Iterator[Path]:
         ConfigError: if `out` holds something else than a frontier.
         LockHeld: if another process is at work there.
     """
-    if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / "work").is_dir())):
+    known = (out / "work").is_dir() or (out / "frontier.json").is_file()
+    if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not known)):
         raise ConfigError(f"{out} holds something else than a frontier. Name another folder with --out.")
     work = out / "work"
     (work / "rows").mkdir(parents=True, exist_ok=True)
