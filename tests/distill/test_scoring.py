@@ -109,6 +109,17 @@ def test_a_cross_encoder_gives_its_logits(models):
     assert found.dtype == np.float32
 
 
+@pytest.mark.parametrize("kind", ["cross-encoder:cross", "dense:dense", "splade:mlm"])
+def test_bfloat16_gives_nearly_the_same_scores_under_another_fingerprint(models, kind):
+    name, _, folder = kind.partition(":")
+    whole, half = (open_teacher(f"{name}:{models / folder}", DOCUMENTS, precision) for precision in ("no", "bf16"))
+    exact, near = whole.score(ASKED, READ), half.score(ASKED, READ)
+    assert near.dtype == np.float32 and not np.array_equal(near, exact)
+    np.testing.assert_allclose(near, exact, atol=0.05 * np.ptp(exact))
+    assert half.name == whole.name and half.fingerprint != whole.fingerprint
+    assert not torch.is_autocast_enabled("cpu")
+
+
 def test_a_folder_of_transformers_alone_is_a_teacher(models, tmp_path):
     """As the public cross-encoders were saved before sentence-transformers 4: with the activation in config.json."""
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
@@ -473,6 +484,8 @@ def test_a_folder_of_other_scores_is_refused(models, tmp_path):
     score_to_folder(EXAMPLES, QUERIES, DOCUMENTS, chosen, tmp_path / "out")
     with pytest.raises(ConfigError, match=r"other settings \(shard_examples\)"):
         score_to_folder(EXAMPLES, QUERIES, DOCUMENTS, settings(models, shard_examples=3), tmp_path / "out")
+    with pytest.raises(ConfigError, match=r"other settings \(precision\)"):
+        score_to_folder(EXAMPLES, QUERIES, DOCUMENTS, settings(models, precision="bf16"), tmp_path / "out")
     with pytest.raises(ConfigError, match=r"other settings \(teachers\)"):
         score_to_folder(EXAMPLES, QUERIES, DOCUMENTS, settings(models, teachers=("bm25",)), tmp_path / "out")
     with pytest.raises(ConfigError, match="other examples or texts"):
@@ -540,6 +553,7 @@ def test_settings_are_read_and_written(models):
         ({"teachers": ["bm25"], "rescale": "1,0"}, "must be above 0"),
         ({"teachers": ["bm25"], "margin": "near"}, "cannot be read"),
         ({"teachers": ["bm25"], "shard_examples": 0}, "shard_examples"),
+        ({"teachers": ["bm25"], "precision": "fp16"}, "precision must be one of no, bf16"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(values, said):

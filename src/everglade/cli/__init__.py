@@ -29,9 +29,11 @@ from everglade.cli import (
     info,
     negatives,
     pretrain,
+    report,
     run,
     score,
     search,
+    study,
     train,
     train_teacher,
     vectors,
@@ -110,6 +112,8 @@ for _command in (
     check.check,
     doctor.doctor,
     run.run,
+    study.study,
+    report.report,
     demo.demo,
 ):
     app.command(_command.__name__.replace("_", "-"))(_answering_for_errors(_command))

@@ -43,6 +43,9 @@ def score(
         typer.Option(help="Leave out negatives nearer to the positive: 1.0, 95% of its score, or 'most 3.5'."),
     ] = None,
     shard_examples: Annotated[int, typer.Option(min=1, help="Examples scored between two savings.")] = 256,
+    precision: Annotated[
+        str, typer.Option(help="no, or bf16: faster on processors that have it, with slightly other scores.")
+    ] = "no",
     texts: Annotated[
         Path | None, typer.Option(help="Keep the texts mapped in this folder, for collections larger than memory.")
     ] = None,
@@ -67,7 +70,8 @@ def score(
     from everglade.texts import open_collection
 
     values: dict[str, Any] = {"weights": weight or None, "normalise": normalise, "rescale": rescale, "margin": margin}
-    settings = ScoringSettings.from_dict({"teachers": teacher, **values, "shard_examples": shard_examples})
+    values |= {"shard_examples": shard_examples, "precision": precision}
+    settings = ScoringSettings.from_dict({"teachers": teacher, **values})
     limit_threads(threads)
     source = open_collection(collection)
     found = read_triples(examples) if examples.suffix in {".tsv", ".txt"} else read_examples(examples)

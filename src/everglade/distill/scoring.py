@@ -39,7 +39,7 @@ __all__ = ["MOST_LINES", "ScoringReport", "ScoringSettings", "score_shard", "sco
 MOST_LINES = 100_000
 """With more examples than these a table is written."""
 
-_OF_SHARDS = ("teachers", "shard_examples")
+_OF_SHARDS = ("teachers", "shard_examples", "precision")
 """The settings that shards depend on."""
 
 
@@ -98,7 +98,7 @@ def score_to_folder(
     scores = []
     for spec, name in zip(settings.specs, names, strict=True):
         # One after the other, so that only one model is in memory.
-        teacher = open_teacher(spec, documents)
+        teacher = open_teacher(spec, documents, settings.precision)
         scores.append(_score_all(teacher, training_set, settings, out / "teachers" / name, meter)[places.first])
     found = _combine(settings, scores, places)
     file = out / ("examples.arrow" if as_table else "examples.jsonl")

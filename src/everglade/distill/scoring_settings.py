@@ -12,9 +12,10 @@ from everglade.distill.teachers import split_spec
 from everglade.errors import ConfigError
 from everglade.settings import Settings
 
-__all__ = ["NORMALISATIONS", "ScoringSettings"]
+__all__ = ["NORMALISATIONS", "PRECISIONS", "ScoringSettings"]
 
 NORMALISATIONS = ("none", "min-max", "z-score")
+PRECISIONS = ("no", "bf16")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,8 @@ class ScoringSettings(Settings):
         margin: Which negatives are then left out as likely false: a number, "95%" or "most 3.5" (`read_rule`); None
             leaves out none.
         shard_examples: Examples scored at once: what is lost at an interruption.
+        precision: "no", or "bf16" to compute matrix products in bfloat16: several times faster on CPUs that have it;
+            scores differ by about a hundredth of their spread.
 
     Raises:
         ConfigError: if a value is of the wrong type or out of range.
@@ -46,6 +49,7 @@ class ScoringSettings(Settings):
     rescale: str | tuple[float, float] | None = None
     margin: float | str | None = None
     shard_examples: int = 256
+    precision: str = "no"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "teachers", _texts(self.teachers))
@@ -62,6 +66,8 @@ class ScoringSettings(Settings):
             problems.append(f"weights must be above 0, not {', '.join(f'{weight:g}' for weight in self.weights)}")
         if self.normalise not in NORMALISATIONS:
             problems.append(f"normalise must be one of {', '.join(NORMALISATIONS)}, not {self.normalise!r}")
+        if self.precision not in PRECISIONS:
+            problems.append(f"precision must be one of {', '.join(PRECISIONS)}, not {self.precision!r}")
         if isinstance(self.rescale, tuple) and not self.rescale[1] > 0:
             problems.append(f"the standard deviation of rescale must be above 0, not {self.rescale[1]:g}")
         if type(self.shard_examples) is not int or self.shard_examples < 1:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -62,12 +62,13 @@ class Teacher(Protocol):
         """Give the score of each pair, the first query with the first document and so on; shape (n,)."""
 
 
-def open_teacher(spec: str, documents: Mapping[str, str] | None = None) -> Teacher:
+def open_teacher(spec: str, documents: Mapping[str, str] | None = None, precision: str = "no") -> Teacher:
     """Open a teacher by its name, such as "cross-encoder:PATH"; the head of this module lists the kinds.
 
     Args:
         spec: The kind, and the model after a colon.
         documents: The collection, from id to text; only BM25 needs it.
+        precision: "bf16" to compute the matrix products of a model in bfloat16.
 
     Raises:
         ConfigError: if the name is of none of the known forms, or BM25 has no collection.
@@ -75,12 +76,9 @@ def open_teacher(spec: str, documents: Mapping[str, str] | None = None) -> Teach
         MissingExtra: if a package is not installed.
     """
     kind, model = split_spec(spec)
-    if kind == "cross-encoder":
-        return _CrossEncoderTeacher(model)
-    if kind == "dense":
-        return _DenseTeacher(model)
-    if kind == "splade":
-        return _SpladeTeacher(model)
+    if kind in _MODELS:
+        teacher = _MODELS[kind](model)
+        return _Bfloat16Teacher(teacher) if precision == "bf16" else teacher
     if documents is None:
         raise ConfigError("the teacher bm25 needs the collection: its scores depend on how rare a word is there.")
     return _Bm25Teacher(documents)
@@ -279,6 +277,28 @@ class _SpladeTeacher:
         left = self._model.encode_queries(asked).to_scipy().astype(np.float64)[query_rows]  # (n, V)
         right = self._model.encode_documents(known).to_scipy()[document_rows]  # (n, V)
         return np.asarray(left.multiply(right).sum(axis=1), dtype=np.float32).reshape(-1)
+
+
+_MODELS: Mapping[str, Callable[[str], Teacher]] = {
+    "cross-encoder": _CrossEncoderTeacher,
+    "dense": _DenseTeacher,
+    "splade": _SpladeTeacher,
+}
+
+
+class _Bfloat16Teacher:
+    """A teacher whose matrix products are computed in bfloat16."""
+
+    def __init__(self, teacher: Teacher) -> None:
+        self.name = teacher.name
+        self.fingerprint = hashlib.sha256(f"{teacher.fingerprint} bf16".encode()).hexdigest()
+        self._teacher = teacher
+
+    def score(self, queries: Sequence[str], documents: Sequence[str]) -> NDArray[np.float32]:
+        import torch
+
+        with torch.autocast("cuda" if torch.cuda.is_available() else "cpu", torch.bfloat16):
+            return self._teacher.score(queries, documents)
 
 
 class _Bm25Teacher:
