@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -56,6 +56,7 @@ def compare_systems(
     workplace: Workplace | None = None,
     moved: int = 5,
     seed: int = 0,
+    while_open: Callable[[Sequence[System], Sequence[Assessment]], None] | None = None,
 ) -> Compared:
     """Measure systems on one judged set and compare them with a baseline.
 
@@ -68,6 +69,7 @@ def compare_systems(
         workplace: How to work.
         moved: How many of the queries that moved most to explain, for each system.
         seed: Of the resampling; the same seed gives the same figures.
+        while_open: Called once with the measured systems, which can still be asked why.
 
     Raises:
         ConfigError: if two systems have one name, there is no such baseline, or a setting is wrong.
@@ -85,6 +87,8 @@ def compare_systems(
             for spec, encoder in zip(specs, encoders, strict=True)
         ]
         assessments = tuple(assess(system, judged, measures, convention) for system in systems)
+        if while_open is not None:
+            while_open(systems, assessments)
         if baseline is None:
             return Compared(assessments, None, (), {})
         values = {one.name: one.per_query for one in assessments}

@@ -126,6 +126,7 @@ def draw_frontier(
             _draw_group(axes, [point for point in points if point.group == group], place)
         _draw_levels(axes, levels or {})
         axes.margins(0.09, 0.1)
+        _keep_apart(axes, [point.x for point in points])
         chosen = sorted((points[place] for place in front or ()), key=lambda point: (point.x, point.y))
         corners = _draw_front(axes, chosen) if chosen else []
         _name_axes(axes, x_label, y_label)
@@ -174,6 +175,8 @@ def draw_curves(
             axes.plot(xs, ys, label=_clean(name), **look)
         _draw_levels(axes, levels or {})
         axes.margins(0.02, 0.08)
+        if all(float(pair[0]).is_integer() for pairs in series.values() for pair in pairs):
+            axes.locator_params(axis="x", integer=True)
         _name_axes(axes, x_label, y_label)
         _explain_groups(figure, axes, narrow=narrow, one_is_enough=True)
         return _finish(figure, png, f"{y_label} against {x_label}")
@@ -214,6 +217,13 @@ def _count_by_ratio(axis: Axis, values: Sequence[float]) -> None:
         axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     axis.set_minor_formatter(NullFormatter())
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
+
+
+def _keep_apart(axes: Axes, costs: Sequence[float]) -> None:
+    """Show costs that are nearly the same as such: an axis spans at least a fifth of its values."""
+    low, high = min(costs), max(costs)
+    if low > 0 and high < 1.2 * low:
+        axes.set_xlim(0.85 * low, 1.15 * high)
 
 
 def _draw_group(axes: Axes, points: Sequence[Point], place: int) -> None:

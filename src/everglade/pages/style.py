@@ -35,7 +35,7 @@ nav ul { list-style: none; padding: 0; margin: .9rem 0 0; display: flex; flex-wr
 a { color: var(--accent); text-decoration-thickness: 1px; text-underline-offset: .15em; }
 .remark { background: var(--remark); border-left: 3px solid var(--remark-line); padding: .5rem .8rem; }
 .table { overflow-x: auto; margin: 1rem 0 1.4rem; }
-table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; min-width: 50%; }
+table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; min-width: min(46rem, 100%); }
 caption {
   text-align: left; color: var(--quiet); padding-bottom: .5rem; font-size: .9rem; line-height: 1.45;
   position: sticky; left: 0; max-width: min(46rem, calc(100vw - 2.5rem));

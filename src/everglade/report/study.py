@@ -1,0 +1,297 @@
+"""The page of a study: every scenario on every set, over its seeds, and what it costs.
+
+Read from study.json, whose rows are {"scenario", "level", "seed", "set", "measures", "flops", "query_terms",
+"document_terms"}, and may have "start" and "label". Beside them "summary", "measures", "in_domain", "baseline",
+"tests", "gains" and "cells" are shown where they are.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from everglade.errors import InputError
+from everglade.evaluation.front import pareto_front
+from everglade.pages.figures import Point, draw_frontier
+from everglade.pages.page import Column, Page, Shown, Value
+from everglade.report.provenance import add_provenance, describe_versions, hash_files
+from everglade.report.reading import read_json
+from everglade.report.significance import mark, signed
+
+__all__ = ["report_study"]
+
+UNSEEN = "zero-shot mean"
+"""The mean over the sets that no scenario was trained on."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """A scenario at one level of sparsity, from one start.
+
+    Attributes:
+        scenario: What it is called.
+        start: The model it began from; empty where all began from one.
+        level: The level; empty where there are none.
+        rows: Set -> the rows of its seeds.
+    """
+
+    scenario: str
+    start: str
+    level: str
+    rows: Mapping[str, Sequence[Mapping[str, Any]]]
+
+    @property
+    def name(self) -> str:
+        """Scenario and start."""
+        return f"{self.scenario}, {self.start}" if self.start else self.scenario
+
+    def values(self, of: str, key: str) -> list[float]:
+        """Give a measure or cost of each seed on a set, or its mean over several sets for the seeds that have all."""
+        return [float(value) for row in self.rows.get(of, ()) if (value := _value(row, key)) is not None]
+
+    def mean_values(self, sets: Sequence[str], key: str) -> list[float]:
+        """Give the mean over sets of each seed that was measured on all of them."""
+        by_seed: dict[Any, list[float]] = {}
+        for name in sets:
+            for row in self.rows.get(name, ()):
+                if (value := _value(row, key)) is not None:
+                    by_seed.setdefault(row.get("seed"), []).append(float(value))
+        return [statistics.fmean(values) for values in by_seed.values() if len(values) == len(sets)]
+
+
+def report_study(folder: Path, command: str, measure: str | None = None) -> Page:
+    """Make the page of a study.
+
+    Args:
+        folder: With study.json.
+        command: What was typed.
+        measure: What the tables and figures show; the study's first measure, if None.
+
+    Raises:
+        InputError: if study.json cannot be read, or has no rows, or not that measure.
+        MissingExtra: if matplotlib is not installed.
+    """
+    study = read_json(folder / "study.json")
+    rows = _read_rows(folder / "study.json", study)
+    measures = list(dict.fromkeys(name for row in rows for name in row["measures"]))
+    measure = measure or next((name for name in study.get("measures", ()) if name in measures), measures[0])
+    if measure not in measures:
+        raise InputError(f"has no {measure}. It has: {', '.join(measures)}", folder / "study.json")
+    lines, sets = _group(rows), list(dict.fromkeys(str(row["set"]) for row in rows))
+    page = Page(f"Study {study.get('name') or folder.resolve().name}", _subtitle(rows, lines, sets))
+    if isinstance(study.get("summary"), str):
+        page.add_paragraph(study["summary"])
+    cells = study.get("cells")
+    if isinstance(cells, Mapping) and cells.get("finished") != cells.get("planned"):
+        page.add_remark(f"{cells.get('finished')} of {cells.get('planned')} trainings are finished: more is to come.")
+    unseen = [name for name in sets if name not in study.get("in_domain", ())] if study.get("in_domain") else []
+    page.add_heading("Every scenario on every set")
+    _add_table(page, lines, sets, unseen, measure)
+    page.add_heading("Effectiveness against cost")
+    _add_figures(page, lines, sets, unseen, measure)
+    _add_tests(page, study, {str(row["scenario"]): str(row.get("label") or row["scenario"]) for row in rows})
+    _add_gains(page, study, measure)
+    if len(measures) > 1:
+        page.add_heading("Other measures")
+        for other in measures:
+            if other != measure:
+                with page.details(other):
+                    _add_table(page, lines, sets, unseen, other)
+    _add_provenance(page, folder, study, rows, command)
+    return page
+
+
+def _read_rows(path: Path, study: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    rows = study.get("rows")
+    if not isinstance(rows, list) or not rows:
+        raise InputError("has no rows: nothing of the study is finished. Run it first with everglade study", path)
+    for number, row in enumerate(rows, start=1):
+        whole = isinstance(row, dict) and {"scenario", "set", "measures"} <= row.keys()
+        if not whole or not isinstance(row["measures"], dict) or not row["measures"]:
+            raise InputError(f"row {number} lacks scenario, set or measures. Run the study again", path)
+    return rows
+
+
+def _value(row: Mapping[str, Any], key: str) -> float | None:
+    found = row["measures"].get(key, row.get(key))
+    return found if isinstance(found, int | float) else None
+
+
+def _group(rows: Sequence[Mapping[str, Any]]) -> list[Line]:
+    starts = {row.get("start") for row in rows}
+    groups: dict[tuple[str, str, str], dict[str, list[Mapping[str, Any]]]] = {}
+    for row in rows:
+        start = str(row.get("start") or "") if len(starts) > 1 else ""
+        level = row.get("level")
+        key = str(row.get("label") or row["scenario"]), start, "" if level is None else str(level)
+        groups.setdefault(key, {}).setdefault(str(row["set"]), []).append(row)
+    return [Line(*key, found) for key, found in groups.items()]
+
+
+def _subtitle(rows: Sequence[Mapping[str, Any]], lines: Sequence[Line], sets: Sequence[str]) -> str:
+    seeds = len({row.get("seed") for row in rows} - {None})
+    levels = len({line.level for line in lines} - {""})
+    scenarios = len({line.name for line in lines})
+    parts = [(scenarios, "scenarios"), (levels, "levels of sparsity"), (seeds, "seeds"), (len(sets), "sets")]
+    return ", ".join(f"{count} {name if count != 1 else _one(name)}" for count, name in parts if count)
+
+
+def _one(name: str) -> str:
+    return name.replace("levels", "level").removesuffix("s") if "levels" not in name else "level of sparsity"
+
+
+def _add_table(page: Page, lines: Sequence[Line], sets: Sequence[str], unseen: Sequence[str], measure: str) -> None:
+    has_levels = any(line.level for line in lines)
+    with_mean = 1 < len(unseen) < len(sets)
+    columns: list[Column | str] = ["scenario", *(["level"] if has_levels else []), "seeds"]
+    columns += [Column(name, "max", 4, right=True) for name in sets]
+    columns += [Column(UNSEEN, "max", 4, right=True)] if with_mean else []
+    columns += [Column("FLOPS", "min", 2), Column("query terms", None, 1), Column("doc terms", None, 1)]
+    rows: list[list[Value]] = []
+    for line in lines:
+        seeds = max(len(found) for found in line.rows.values())
+        row: list[Value] = [line.name, *([line.level or None] if has_levels else []), seeds]
+        row += [_show(line.values(name, measure)) for name in sets]
+        row += [_show(line.mean_values(unseen, measure))] if with_mean else []
+        row += [_mean_of_all(line, sets, key) for key in ("flops", "query_terms", "document_terms")]
+        rows.append(row)
+    mean = f" “{UNSEEN}” is over {', '.join(unseen)}, on which nothing was trained." if with_mean else ""
+    page.add_table(
+        columns,
+        rows,
+        f"{measure} on each set, mean ± standard deviation over the seeds: greater is better, and the best of each "
+        f"column is in bold.{mean} FLOPS and terms are means over all sets; fewer make search cheaper.",
+    )
+
+
+def _show(values: Sequence[float]) -> Shown | None:
+    if not values:
+        return None
+    mean = statistics.fmean(values)
+    spread = f" ± {statistics.stdev(values):.4f}" if len(values) > 1 else ""
+    return Shown(f"{mean:.4f}{spread}", round(mean, 4))
+
+
+def _mean_of_all(line: Line, sets: Sequence[str], key: str) -> float | None:
+    values = [value for name in sets for value in line.values(name, key)]
+    return statistics.fmean(values) if values else None
+
+
+def _add_figures(page: Page, lines: Sequence[Line], sets: Sequence[str], unseen: Sequence[str], measure: str) -> None:
+    """One figure for the mean over unseen sets, where there are such, and one for each set."""
+    wanted: list[tuple[str, list[str]]] = [(name, [name]) for name in sets]
+    if 1 < len(unseen) < len(sets):
+        wanted.insert(0, (UNSEEN, list(unseen)))
+    for name, members in wanted:
+        points, levels = _place(lines, members, measure)
+        if not points:
+            continue
+        costs = [point.x for point in points]
+        front = pareto_front(costs, [point.y for point in points])
+        log = min(costs) > 0 and max(costs) / min(costs) > 8
+        wide, narrow = (
+            draw_frontier(points, "FLOPS", measure, log_x=log, front=front, levels=levels, narrow=narrow)
+            for narrow in (False, True)
+        )
+        dashed = " Dashed: what has no such cost." if levels else ""
+        page.add_heading(name, level=3)
+        page.add_figure(
+            wide,
+            f"{name}: {measure} against FLOPS, one point for each scenario and level; up and to the left is better. "
+            f"Bars: one standard deviation over the seeds. The line is the best that each cost allows.{dashed}",
+            narrow,
+        )
+
+
+def _place(lines: Sequence[Line], members: Sequence[str], measure: str) -> tuple[list[Point], dict[str, float]]:
+    points, levels = [], {}
+    for line in lines:
+        values, costs = line.mean_values(members, measure), line.mean_values(members, "flops")
+        if not values:
+            continue
+        mean = statistics.fmean(values)
+        if not costs:
+            levels[line.name] = mean
+            continue
+        spread = statistics.stdev(values) if len(values) > 1 else None
+        ends = (None, None) if spread is None else (mean - spread, mean + spread)
+        points.append(Point(line.level or line.name, line.name, statistics.fmean(costs), mean, *ends))
+    return points, levels
+
+
+def _add_tests(page: Page, study: Mapping[str, Any], labels: Mapping[str, str]) -> None:
+    """Add the paired tests against the baseline, where the study has made them."""
+    tests = study.get("tests")
+    if not isinstance(tests, list) or not tests:
+        return
+    baseline = str(study.get("baseline"))
+    page.add_heading(f"Against {labels.get(baseline, baseline)}")
+    page.add_table(
+        [
+            "scenario",
+            "level",
+            "set",
+            Column("difference", right=True),
+            Column("95 % interval", right=True),
+            Column("p, randomisation", right=True),
+            "significant",
+        ],
+        [
+            (
+                labels.get(str(one["run"]), str(one["run"])),
+                str(one.get("level") or ""),
+                str(one["set"]),
+                signed(one["difference"]),
+                f"{signed(one['low'])} to {signed(one['high'])}",
+                f"{one['p_randomisation_corrected']:.4f}",
+                mark(one["p_randomisation_corrected"]),
+            )
+            for one in tests
+        ],
+        f"{tests[0]['measure']} minus that of the baseline at the same level, paired over queries whose values are "
+        f"means over the seeds: above zero is better. p-values are two-sided and corrected by Holm for the number of "
+        f"scenarios.",
+    )
+
+
+def _add_gains(page: Page, study: Mapping[str, Any], measure: str) -> None:
+    """Add what the study calls its gains: one part of a recipe alone, everything else being equal."""
+    gains = study.get("gains")
+    if not isinstance(gains, list) or not gains:
+        return
+    names = list(dict.fromkeys(name for one in gains for name in one["gain"]))
+    page.add_heading("What each part gains")
+    page.add_table(
+        ["gain", "of", "over", "level", *(Column(name, right=True) for name in names)],
+        [
+            (
+                *(str(one.get(key) or "") for key in ("name", "of", "over", "level")),
+                *(signed(one["gain"][name]) if name in one["gain"] else None for name in names),
+            )
+            for one in gains
+        ],
+        f"Difference in the study's first measure ({measure}) between two scenarios that differ in one thing: above "
+        f"zero, that thing helps.",
+    )
+
+
+def _add_provenance(
+    page: Page, folder: Path, study: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], command: str
+) -> None:
+    seeds = sorted({str(row["seed"]) for row in rows if row.get("seed") is not None})
+    settings = {name: study[name] for name in ("train", "scenarios", "levels") if name in study}
+    add_provenance(
+        page,
+        {
+            "study": str(study.get("name") or folder.resolve().name),
+            "seeds": ", ".join(seeds) or "none",
+            "rows": len(rows),
+            "written with": describe_versions(),
+            **hash_files(folder, ["study.json"]),
+        },
+        command,
+        {**({"Settings of the trainings": settings} if settings else {}), "Every row": list(rows)},
+    )
