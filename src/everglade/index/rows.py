@@ -90,11 +90,11 @@ def place_checksum(segment: int, local: int) -> int:
 
 
 def _checksum(row: DocumentRow) -> int:
-    id, title, text = row.id.encode(), row.title.encode(), row.text.encode()
-    metadata = b"" if row.metadata is None else row.metadata.encode()
-    lengths = _LENGTHS.pack(len(id), len(title), len(text), -1 if row.metadata is None else len(metadata))
-    rest = zlib.crc32(b"".join((lengths, id, title, text, metadata)))
-    return rest ^ zlib.crc32(_PLACE.pack(row.segment, row.local))
+    id, segment, local, title, text, metadata = row
+    named, titled, told = id.encode(), title.encode(), text.encode()
+    noted = b"" if metadata is None else metadata.encode()
+    lengths = _LENGTHS.pack(len(named), len(titled), len(told), -1 if metadata is None else len(noted))
+    return zlib.crc32(b"".join((lengths, named, titled, told, noted))) ^ place_checksum(segment, local)
 
 
 def is_sound(row: DocumentRow, checksum: object) -> bool:
