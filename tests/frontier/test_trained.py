@@ -3,7 +3,9 @@
 import json
 
 import pytest
+from typer.testing import CliRunner
 
+from everglade.cli import app
 from everglade.errors import ConfigError
 from everglade.frontier import trained as training
 from everglade.frontier.reproduce import reproduce
@@ -79,6 +81,31 @@ def test_every_combination_is_trained_once_and_measured(recipe, source, tmp_path
     assert written[0]["recipe"]["recipe"] == "small"
     # The trained model is found beside the file.
     assert reproduce(out / "frontier.json", 2, threads=1).is_equal
+
+
+def test_the_command_trains_and_measures(recipe, part, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = [
+        str(part),
+        "--split",
+        "test",
+        "--recipe",
+        str(recipe),
+        "--sweep",
+        "rate=0.001,0.01",
+        "--set",
+        "train.steps=1",
+    ]
+    quick = ["--cross", "-k", "10", "--timed-queries", "1", "--repeats", "1", "--threads", "1", "-q", "-o", "out"]
+    result = CliRunner().invoke(app, ["frontier", *words, "--model", "start=bundled", *quick])
+    assert result.exit_code == 0, result.output + result.stderr
+    values = json.loads((tmp_path / "out" / "frontier.json").read_text())
+    assert [row["model"] for row in values["rows"]] == ["start", "small rate=0.001", "small rate=0.01"]
+    assert [model["recipe"]["overrides"] for model in values["models"][1:]] == [
+        {"train.steps": 1, "rate": rate} for rate in (0.001, 0.01)
+    ]
+    assert set(values["fronts"]) == {"flops", "search_ms", "whole_ms", "bytes_per_document"}
+    assert (tmp_path / "out" / "frontier-whole-ms.svg").exists()
 
 
 def test_a_half_copied_model_is_made_again(recipe, source, tmp_path):

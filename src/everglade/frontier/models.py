@@ -135,11 +135,13 @@ class FrontierModel:
         rows = ((document.id, document.full_text) for document in material.judged.documents())
         return _encode(self.encoder, rows, folder, threads, material.judged.n_documents, progress)
 
-    def encode_queries(self, material: Material, work: Path, threads: int) -> SparseMatrix:
+    def encode_queries(
+        self, material: Material, work: Path, threads: int, progress: ProgressCallback | None = None
+    ) -> SparseMatrix:
         """Give the vectors of the queries, in order, from a vectors folder that is made if it is missing."""
         folder = work / f"queries-{self.fingerprint[:12]}-{material.queries_digest[:12]}"
         rows = ((query.id, query.text) for query in material.queries)
-        _encode(self.encoder, rows, folder, threads, len(material.queries), side="query")
+        _encode(self.encoder, rows, folder, threads, len(material.queries), progress, side="query")
         return SparseMatrix.stack([shard.matrix for shard in read_vectors(folder)])
 
     def time_queries(self, material: Material, work: Path, settings: FrontierSettings) -> NDArray[np.float64]:

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Self
 
+from everglade import __version__
 from everglade.errors import InputError
 from everglade.frontier.settings import Choice, FrontierSettings
 
@@ -129,11 +130,11 @@ class Row:
 
 
 def row_key(digest: str, fingerprint: str, choice: Choice, settings: FrontierSettings) -> str:
-    """Give the name under which a finished row is kept: other for anything that a row depends on."""
+    """Give the name under which a finished row is kept: other for anything that a row depends on, Everglade too."""
     measured = {
         name: getattr(settings, name) for name in ("k", "convention", "queries", "timed_queries", "repeats", "seed")
     }
-    about = [VERSION, digest, fingerprint, choice.to_dict(), measured, settings.measured]
+    about = [VERSION, __version__, digest, fingerprint, choice.to_dict(), measured, settings.measured]
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:24]
 
 

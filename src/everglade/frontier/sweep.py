@@ -214,9 +214,10 @@ def measure_choices(
     """
     if not numbers:
         return
-    with show_progress(f"reading with {model.label}") as progress:
+    with show_progress(f"documents, {model.label}") as progress:
         vectors = model.encode_documents(material, work, settings.threads, progress)
-    queries = model.encode_queries(material, work, settings.threads)
+    with show_progress(f"queries, {model.label}") as progress:
+        queries = model.encode_queries(material, work, settings.threads, progress)
     encoding = model.time_queries(material, work, settings)
     alike: dict[tuple[Any, ...], list[Choice]] = {}
     for choice in numbers:
