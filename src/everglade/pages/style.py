@@ -34,7 +34,12 @@ ul { padding-left: 1.2rem; }
 nav ul { list-style: none; padding: 0; margin: .9rem 0 0; display: flex; flex-wrap: wrap; gap: .2rem 1.2rem; }
 a { color: var(--accent); text-decoration-thickness: 1px; text-underline-offset: .15em; }
 .remark { background: var(--remark); border-left: 3px solid var(--remark-line); padding: .5rem .8rem; }
-.table { overflow-x: auto; margin: 1rem 0 1.4rem; }
+.table {  /* a shade on the right where there is more to scroll to */
+  overflow-x: auto; margin: 1rem 0 1.4rem;
+  background:
+    linear-gradient(to left, var(--ground) 40%, transparent) right / 2.4rem 100% no-repeat local,
+    linear-gradient(to left, var(--line), transparent) right / .9rem 100% no-repeat scroll;
+}
 table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; min-width: min(46rem, 100%); }
 caption {
   text-align: left; color: var(--quiet); padding-bottom: .5rem; font-size: .9rem; line-height: 1.45;
@@ -67,7 +72,7 @@ blockquote p { margin: .15rem 0; }
 blockquote span { color: var(--quiet); }
 pre {
   background: var(--faint); border: 1px solid var(--line); border-radius: .35rem; padding: .7rem .9rem;
-  overflow-x: auto; font-size: .82rem; line-height: 1.5;
+  font-size: .82rem; line-height: 1.5; white-space: pre-wrap; overflow-wrap: anywhere;
 }
 code { font-family: ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace; }
 dl { font-size: .9rem; margin: .8rem 0; }

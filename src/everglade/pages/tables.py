@@ -72,7 +72,7 @@ def show_number(value: float, digits: int | None = None) -> str:
         return "yes" if value else "no"
     if digits is None:
         digits = _fitting_digits(value)
-    return f"{value:,.{digits}f}"
+    return f"{value:,.{digits}f}".replace("-", "\u2212")
 
 
 def show_value(value: Value, digits: int | None = None) -> str:

@@ -45,7 +45,8 @@ def add_measured(page: Page, systems: Sequence[Measured], about: str) -> None:
     ]
     said = (
         " On the right what they cost, where less is better: FLOPS is the number of terms that a random query and a "
-        "random document share, ms/query the median time to answer one query, encoding included."
+        "random document share, by whole vectors even where an index has pruned its postings; "
+        "ms/query is the median time to answer one query, encoding included."
         if costs
         else ""
     )

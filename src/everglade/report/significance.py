@@ -14,6 +14,11 @@ if TYPE_CHECKING:
 __all__ = ["LEVEL", "add_comparisons", "add_moved", "mark", "signed"]
 
 LEVEL = 0.05
+_HOW = (
+    " The interval is of the difference. The p-values say how often chance alone would give as much (paired, two-sided,"
+    f" corrected by Holm for the number of systems); below {LEVEL:.2f} in the randomisation test is called significant."
+    " On the right the number of queries."
+)
 
 
 def mark(p: float) -> str:
@@ -30,7 +35,8 @@ def add_comparisons(page: Page, comparisons: Sequence[Comparison], baseline: str
         baseline: What they were compared with.
         flipped: Whether to tell what the baseline gains over each run, and not the reverse.
     """
-    for measure in dict.fromkeys(one.measure for one in comparisons):
+    measures = list(dict.fromkeys(one.measure for one in comparisons))
+    for measure in measures:
         rows = [_row(one, flipped=flipped) for one in comparisons if one.measure == measure]
         who = f"{measure} of {baseline} minus that of" if flipped else f"{measure} minus that of {baseline}, for"
         page.add_table(
@@ -46,9 +52,7 @@ def add_comparisons(page: Page, comparisons: Sequence[Comparison], baseline: str
                 "worse",
             ],
             rows,
-            f"{who} each other system: above zero is better. The interval is of the difference. The p-values say how "
-            f"often chance alone would give as much (paired, two-sided, corrected by Holm for the number of systems); "
-            f"below {LEVEL:.2f} in the randomisation test is called significant. On the right the number of queries.",
+            f"{who} each other system: above zero is better.{'' if measure != measures[0] else _HOW}",
         )
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from everglade.evaluation.measures import PerQuery, rank
 from everglade.pages.page import Column, Page
+from everglade.report.significance import signed
 
 if TYPE_CHECKING:
     from everglade.explain import Explanation
@@ -143,14 +144,14 @@ def _add_query(page: Page, one: WorstQuery, measure: str) -> None:
         page.add_terms(
             "The query as terms:", [(term.term, term.weight) for term in shown], f"and {more} more" if more else ""
         )
-    _add_document(page, one, one.missed, f"relevant, {_stands(one.missed_rank)}")
+    _add_document(page, one, one.missed, f"relevant, {_rank(one.missed_rank)}")
     if one.above is not None:
         judged = {None: "not judged", 0: "judged not relevant"}.get(one.above_relevance, "judged relevant")
         _add_document(page, one, one.above, f"first hit, {judged}")
     rows = compare_parts(one.why_missed, one.why_above)
     if rows:
         page.add_table(
-            ["term", Column("relevant", digits=2), Column("first hit", digits=2), Column("difference", digits=2)],
+            ["term", *(Column(name, digits=2, right=True) for name in ("relevant", "first hit", "difference"))],
             rows,
             "What each term adds to the score of the relevant document and of the first hit, those first that set them "
             "apart most; below zero the term speaks for the first hit.",
@@ -188,11 +189,15 @@ def _tell(one: WorstQuery) -> str:
         return f"{said} By its score it should stand above: pruning or an approximate search passed it over."
     term, _, theirs, difference = min(compare_parts(one.why_missed, one.why_above), key=lambda row: row[3])
     had = "lacks" if difference == -(theirs or 0.0) else "has less of"
-    return f"{said} The term that tells most against it is “{term}”, which it {had}: {difference:+.2f}."
+    return f"{said} The term that tells most against it is “{term}”, which it {had}: {signed(difference, 2)}."
 
 
 def _stands(rank: int | None) -> str:
     return "was not found" if rank is None else f"stands at rank {rank:,}"
+
+
+def _rank(rank: int | None) -> str:
+    return "not found" if rank is None else f"rank {rank:,}"
 
 
 def _add_document(page: Page, one: WorstQuery, id: str, about: str) -> None:
