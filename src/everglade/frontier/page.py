@@ -11,6 +11,8 @@ from everglade.pages.figures import Point, draw_frontier
 from everglade.pages.page import Column, Page
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from everglade.frontier.rows import Cost, Row
     from everglade.frontier.sweep import Frontier
 
@@ -117,48 +119,73 @@ def _caption(frontier: Frontier, cost: str) -> str:
 
 
 def _add_points(page: Page, frontier: Frontier) -> None:
-    measures = list(frontier.rows[0].measures)
+    """Add what most readers want of every point, and the rest behind a line."""
+    measure = frontier.measure
     on_front = {place for cost in frontier.costs for place in frontier.front(cost)}
-    rows = []
-    for place, row in enumerate(frontier.rows):
-        drawn = row.measures[frontier.measure]
-        rows.append(
+    marks = [" *" if place in on_front else "" for place in range(len(frontier.rows))]
+    page.add_table(
+        [
+            "point",
+            Column(measure, better="max", digits=4),
+            Column("95 % interval", right=True),
+            Column("FLOPS", better="min", digits=2),
+            Column("postings", better="min"),
+            Column("bytes", better="min", digits=0),
+            Column("search, ms", better="min", digits=3),
+            Column("p99", better="min", digits=3),
+        ],
+        [
             [
-                f"{row.number}{' *' if place in on_front else ''}",
-                _name(frontier, row),
-                *(row.measures[name]["mean"] for name in measures),
-                f"{drawn['low']:.4f} to {drawn['high']:.4f}" if "low" in drawn else None,
+                f"{row.number}: {_name(frontier, row)}{mark}",
+                row.measures[measure]["mean"],
+                _interval(row.measures[measure]),
                 row.flops,
-                row.query_terms,
-                row.document_terms,
                 round(row.postings_read),
                 row.bytes_per_document,
                 row.search_ms,
                 row.latency_ms["search"]["p99"],
-                row.whole_ms,
-                row.latency_ms["whole"]["p99"],
             ]
-        )
+            for mark, row in zip(marks, frontier.rows, strict=True)
+        ],
+        "A star marks points on the front of at least one cost; bold is best in its column. Postings: in the lists "
+        "that a query scans. Bytes: of the index, for a document. Times: median and 99th percentile. The interval is "
+        "of each point alone, by resampling the queries: two points whose intervals overlap may still differ, since all "
+        "answer the same queries.",
+    )
+    with page.details("The other measures, terms and times of every point"):
+        _add_rest(page, frontier)
+
+
+def _interval(measured: Mapping[str, float]) -> str | None:
+    return f"{measured['low']:.4f} to {measured['high']:.4f}" if "low" in measured else None
+
+
+def _add_rest(page: Page, frontier: Frontier) -> None:
+    others = [name for name in frontier.rows[0].measures if name != frontier.measure]
     page.add_table(
         [
             "point",
-            "what it is",
-            *(Column(name, better="max", digits=4) for name in measures),
-            Column(f"95 % interval of {frontier.measure}", right=True),
-            Column("FLOPS", better="min", digits=2),
+            *(Column(name, better="max", digits=4) for name in others),
             Column("query terms", digits=1),
-            Column("postings of a document", digits=1),
-            Column("postings read", better="min"),
-            Column("bytes for a document", better="min", digits=0),
-            Column("search, ms, median", better="min", digits=3),
-            Column("99th percentile", better="min", digits=3),
-            Column("whole, ms, median", better="min", digits=2),
-            Column("99th percentile", better="min", digits=2),
+            Column("doc postings", digits=1),
+            Column("vector terms", digits=1),
+            Column("encode, ms", digits=2),
+            Column("whole, ms", digits=2),
+            Column("p99", digits=2),
         ],
-        rows,
-        "A star marks points on the front of at least one cost; bold is best in its column. The interval is of each "
-        "point alone, by resampling the queries: two points whose intervals overlap may still differ, since all answer "
-        "the same queries.",
+        [
+            [
+                f"{row.number}: {_name(frontier, row)}",
+                *(row.measures[name]["mean"] for name in others),
+                row.query_terms,
+                row.document_terms,
+                row.vector_terms,
+                row.latency_ms["encode"]["p50"],
+                row.whole_ms,
+                row.latency_ms["whole"]["p99"],
+            ]
+            for row in frontier.rows
+        ],
     )
 
 
