@@ -43,6 +43,7 @@ a { color: var(--accent); text-decoration-thickness: 1px; text-underline-offset:
 table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; min-width: min(46rem, 100%); }
 caption {
   text-align: left; color: var(--quiet); padding-bottom: .5rem; font-size: .9rem; line-height: 1.45;
+  background: var(--ground);
   position: sticky; left: 0; max-width: min(46rem, calc(100vw - 2.5rem));
 }
 th, td { text-align: left; padding: .32rem .9rem .32rem 0; vertical-align: top; font-weight: 400; }
