@@ -149,8 +149,8 @@ def _add_points(page: Page, frontier: Frontier) -> None:
         ],
         "A star marks points on the front of at least one cost; bold is best in its column. Postings: in the lists "
         "that a query scans. Bytes: of the index, for a document. Times: median and 99th percentile. The interval is "
-        "of each point alone, by resampling the queries: two points whose intervals overlap may still differ, since all "
-        "answer the same queries.",
+        "of each point alone, by resampling the queries: two points whose intervals overlap may still differ, since "
+        "all answer the same queries.",
     )
     with page.details("The other measures, terms and times of every point"):
         _add_rest(page, frontier)
