@@ -228,7 +228,7 @@ def _add_times(page: Page, stages: list[Stage]) -> None:
             stage.name,
             stage.kind,
             ", ".join(
-                f"{_count(value)} {name}" for name, value in stage.manifest["counts"].items() if _is_plain(value)
+                f"{name} {_count(value)}" for name, value in stage.manifest["counts"].items() if _is_plain(value)
             ),
             stage.times.get("seconds"),
         )
