@@ -16,7 +16,10 @@ Segment::Segment(std::string path, Verify verify) : path_(std::move(path)), file
     reader.read_head();
     if (verify == Verify::everything) reader.verify_checksums();
     reader.read_structure();
-    if (verify == Verify::everything) reader.verify_everything();
+    if (verify == Verify::everything) {
+        reader.verify_everything();
+        file_.let_go();
+    }
 }
 
 std::optional<std::size_t> Segment::find_term(std::uint32_t term) const noexcept {

@@ -1,3 +1,7 @@
+#include <unistd.h>
+
+#include <fstream>
+#include <numeric>
 #include <stdexcept>
 
 #include "check.hpp"
@@ -161,6 +165,34 @@ TEST(an_empty_segment_is_a_segment) {
     const Segment segment(at("empty"));
     CHECK(segment.n_documents() == 0 && !segment.find(""));
 }
+
+#if defined(__linux__)
+
+/// Bytes of files that this process has in its memory.
+std::size_t mapped_in() {
+    std::ifstream counts("/proc/self/statm");
+    std::size_t size = 0, resident = 0, shared = 0;
+    counts >> size >> resident >> shared;
+    return shared * static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+}
+
+TEST(of_a_file_that_was_verified_only_what_is_read_stays_in_memory) {
+    Corpus made;
+    for (std::size_t d = 0; d < 60'000; ++d) {
+        corpus::Row row;
+        for (std::int32_t term = 0; term < 12; ++term) row[term] = static_cast<std::uint16_t>(1 + d % 255);
+        made.add(corpus::padded(d), row);
+    }
+    const auto size = made.write(at("large")).size_bytes;
+    const std::size_t before = mapped_in();
+    const Segment segment(at("large"));
+    CHECK(mapped_in() < before + size / 8);
+    const auto documents = segment.postings().documents;
+    CHECK(std::accumulate(documents.begin(), documents.end(), std::uint64_t{0}) > 0);
+    CHECK( mapped_in() > before + size / 8);
+}
+
+#endif
 
 TEST(a_file_that_cannot_be_written_leaves_nothing) {
     CHECK(check::throws<everglade::FileError>([] { three_documents().write(at("no/folder")); }));

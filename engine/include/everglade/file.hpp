@@ -17,6 +17,9 @@ class MappedFile {
 
     std::span<const std::byte> bytes() const noexcept { return {static_cast<const std::byte*>(start_), size_}; }
 
+    /// Take out of this process what has been read. It comes back, from the cache of files, when it is read again.
+    void let_go() const noexcept;
+
   private:
     void* start_ = nullptr;
     std::size_t size_ = 0;
