@@ -75,6 +75,8 @@ def test_ours_stand_beside_theirs_and_every_mean_is_over_the_same_sets(suite, se
         ("theirs", {"one": 0.5, "two": 0.25}, 0.375),
         ("half", {"two": 0.1}, None),
     ]
+    # The figure elsewhere, .75, has two digits, so .5 is written .50 beside it.
+    assert [column.digits for column in outcome.published("nDCG@5")] == [2, 1]
     assert outcome.published("RCap@2") == []
     assert "d4" not in one.run["d4"]
     plain = outcome.to_dict()

@@ -96,12 +96,15 @@ runs = st.dictionaries(
 
 
 def in_order(run):
-    """The same run under our tie rule, without ties: each document's score is how many stand behind it."""
+    """The same run under our tie rule, without ties: a document's score is one more than stand behind it.
+
+    One more, because Compat takes what was not found for found with a score of 0.
+    """
     ordered = {}
     for query, hits in run.items():
         behind = {one: sum((-hits[one], one) < (-hits[other], other) for other in hits) for one in hits}
         if hits:
-            ordered[query] = {document: float(count) for document, count in behind.items()}
+            ordered[query] = {document: 1.0 + count for document, count in behind.items()}
     return ordered or {"nobody": {"x": 1.0}}
 
 
@@ -177,6 +180,14 @@ def test_gdeval_reads_every_id(qrels, run):
             p * math.prod(1 - before for before in satisfied[: rank - 1]) / rank for rank, p in enumerate(satisfied, 1)
         )
         assert values[query]["ERR@10"] == pytest.approx(err, abs=1e-5)
+
+
+@pytest.mark.parametrize("score", [-1.0, 0.0, 3.0])
+@pytest.mark.parametrize("found", ["1", "11"])
+def test_the_best_ideal_order_of_compat_begins_with_what_was_found(found, score):
+    """Of equally relevant documents, whatever their ids and scores; by hand, (1 + .95 / 2) / (1 + .95)."""
+    value = evaluate({"q": {found: score}}, {"q": {"11": 1, "1": 1}}, ["Compat(p=0.95)"])
+    assert value == {"Compat(p=0.95)": pytest.approx((1 + 0.95 / 2) / (1 + 0.95))}
 
 
 def test_ids_with_spaces_reach_every_tool():

@@ -28,13 +28,15 @@ SUFFIXES = (".trec", ".trec.gz", ".run", ".run.gz", ".txt", ".txt.gz", ".tsv", "
 class PublishedColumn:
     """One system's published figures for the sets that were measured.
 
-    `mean` is over just these sets; None where a figure is missing for one of them.
+    `mean` is over just these sets; None where a figure is missing for one of them. `digits` are those behind the point
+    that the system's figures have, on all sets of the suite together: 0.71 stands among 0.518 for 0.710.
     """
 
     system: str
     source: str
     values: dict[str, float]
     mean: float | None
+    digits: int
 
 
 @dataclass(frozen=True)
@@ -223,4 +225,5 @@ def _open_systems(
 def _take(published: Published, sets: Sequence[str]) -> PublishedColumn:
     values = {name: published.values[name] for name in sets if name in published.values}
     mean = sum(values.values()) / len(values) if len(values) == len(sets) else None
-    return PublishedColumn(published.system, published.source, values, mean)
+    digits = max((len(str(value).partition(".")[2]) for value in published.values.values()), default=0)
+    return PublishedColumn(published.system, published.source, values, mean, digits)

@@ -181,6 +181,5 @@ def _sources(outcome: SuiteOutcome) -> Iterable[str]:
 
 
 def _figure(column: PublishedColumn, name: str) -> str | None:
-    """Give a published figure with as many digits as its column has."""
-    digits = max(len(str(value).partition(".")[2]) for value in column.values.values())
-    return f"{column.values[name]:.{digits}f}" if name in column.values else None
+    """Give a published figure with as many digits as its source has."""
+    return f"{column.values[name]:.{column.digits}f}" if name in column.values else None
