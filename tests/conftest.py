@@ -43,3 +43,36 @@ def no_waiting_for_the_disk():
         patch.setattr(durable, "sync_file", lambda path: None)
         patch.setattr(durable, "sync_folder", lambda path: None)
         yield
+
+
+@pytest.fixture(scope="session")
+def write_tiny():
+    """Writes an untrained BERT of two layers that knows some words, and gives its folder."""
+    return _write_tiny
+
+
+def _write_tiny(words, folder):
+    import torch
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
+
+    from everglade.model.settings import SpladeSettings
+    from everglade.model.splade import Splade
+
+    known = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words]
+    backend = Tokenizer(models.WordLevel({word: i for i, word in enumerate(known)}, unk_token="[UNK]"))
+    backend.pre_tokenizer = pre_tokenizers.Whitespace()
+    backend.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    names = {f"{name}_token": f"[{name.upper()}]" for name in ("pad", "unk", "cls", "sep", "mask")}
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, **names)
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(known),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=256,
+    )
+    Splade(BertForMaskedLM(config), tokenizer, SpladeSettings(32, 32), name="tiny").save(folder)
+    return folder

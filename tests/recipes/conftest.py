@@ -22,33 +22,9 @@ def words():
 
 
 @pytest.fixture(scope="session")
-def tiny(tmp_path_factory):
-    """The folder of a BERT of one untrained layer that knows the words of the collection."""
-    import torch
-    from tokenizers import Tokenizer, models, pre_tokenizers, processors
-    from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
-
-    from everglade.model.settings import SpladeSettings
-    from everglade.model.splade import Splade
-
-    known = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words()]
-    backend = Tokenizer(models.WordLevel({word: i for i, word in enumerate(known)}, unk_token="[UNK]"))
-    backend.pre_tokenizer = pre_tokenizers.Whitespace()
-    backend.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
-    names = {f"{name}_token": f"[{name.upper()}]" for name in ("pad", "unk", "cls", "sep", "mask")}
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, **names)
-    torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=len(known),
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=32,
-        max_position_embeddings=256,
-    )
-    folder = tmp_path_factory.mktemp("tiny") / "model"
-    Splade(BertForMaskedLM(config), tokenizer, SpladeSettings(32, 32), name="tiny").save(folder)
-    return folder
+def tiny(tmp_path_factory, write_tiny):
+    """The folder of an untrained BERT of two layers that knows the words of the collection."""
+    return write_tiny(words(), tmp_path_factory.mktemp("tiny") / "model")
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""A study of two scenarios on a collection that trains in a second, with the bundled model."""
+"""A study of two scenarios on a collection and a model that train in a second."""
 
 import json
 import random
@@ -116,11 +116,12 @@ over = "plain"
 
 
 @pytest.fixture(scope="session")
-def ground(tmp_path_factory):
+def ground(tmp_path_factory, write_tiny):
     """A folder with `study.toml`, what it names, and `sets/near` (which has training queries) and `sets/far`."""
     folder = tmp_path_factory.mktemp("study")
+    tiny = write_tiny(WORDS, folder / "tiny")
     write_set(folder / "sets" / "near", 1, {"train": 12, "test": 6})
     write_set(folder / "sets" / "far", 2, {"test": 6})
     for name, text in (("prepare", PREPARE), ("suite", SUITE), ("study", STUDY)):
-        (folder / f"{name}.toml").write_text(text)
+        (folder / f"{name}.toml").write_text(text.replace("bundled", str(tiny)))
     return folder
