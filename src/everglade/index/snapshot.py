@@ -25,8 +25,7 @@ __all__ = ["EXACT", "Effort", "Found", "Shown", "Snapshot", "open_snapshot"]
 SELECTIVE_SHARE = 0.005
 """A filter that lets through no more than this share of the documents is searched document by document."""
 CANDIDATES_PER_HIT = 5
-LEAST_CANDIDATES = 50
-LEAST_OF_PRUNED = 100
+LEAST_CANDIDATES = 100
 FILTERS_KEPT = 32
 
 
@@ -221,8 +220,7 @@ class Snapshot:
         try:
             if effort.mass is None:
                 return _engine.search(*arguments)
-            least = LEAST_CANDIDATES if self.meta.options.prune is None else LEAST_OF_PRUNED
-            candidates = max(effort.candidates * depth, least)
+            candidates = max(effort.candidates * depth, LEAST_CANDIDATES)
             return _engine.search_approximate(*arguments, effort.mass, candidates)
         except ValueError as error:
             raise InputError(f"these queries cannot be searched: {error}.") from error
