@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["Ground", "find_cell", "measure_reference", "read_figures", "read_values", "run_cell"]
 
 DEPTH = 100
-"""Hits that are asked for where no measure of the suite looks at more."""
+"""Hits that are asked for; a measure that looks at more is refused."""
 
 Announce = Callable[[str], None]
 
