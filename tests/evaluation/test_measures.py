@@ -167,6 +167,12 @@ def test_a_query_with_negative_judgements_alone_has_nothing_to_find():
     assert values["other"]["nDCG@10"] == 1.0
 
 
+@pytest.mark.parametrize("judged_only", ["P(judged_only=True)@2", "AP(judged_only=True)"])
+def test_what_was_found_is_counted_whole_beside_measures_of_judged_documents(judged_only):
+    values = evaluate({"q": {"a": 2.0, "b": 1.0}}, {"q": {"c": 1}}, [judged_only, "NumRet"])
+    assert values["NumRet"] == 2.0
+
+
 @settings(max_examples=8, deadline=None)
 @given(qrels_of, runs)
 def test_gdeval_reads_every_id(qrels, run):

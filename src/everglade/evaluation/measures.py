@@ -169,8 +169,16 @@ class _Numbered(NamedTuple):
 def _measure(measures: list[Any], numbered: _Numbered) -> list[Any]:
     import ir_measures
 
+    # ir-measures counts what was found beside whichever measure comes first, which may see judged documents only.
+    alone = [one for one in measures if one == ir_measures.NumRet]
+    others = [one for one in measures if one not in alone]
     try:
-        return list(ir_measures.iter_calc(measures, numbered.qrels, numbered.run))
+        return [
+            value
+            for part in (alone, others)
+            if part
+            for value in ir_measures.iter_calc(part, numbered.qrels, numbered.run)
+        ]
     except (ZeroDivisionError, subprocess.CalledProcessError) as error:
         named = ", ".join(map(str, measures))
         raise InputError(
