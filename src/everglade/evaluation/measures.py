@@ -169,16 +169,13 @@ class _Numbered(NamedTuple):
 def _measure(measures: list[Any], numbered: _Numbered) -> list[Any]:
     import ir_measures
 
-    # ir-measures counts what was found beside whichever measure comes first, which may see judged documents only.
-    alone = [one for one in measures if one == ir_measures.NumRet]
-    others = [one for one in measures if one not in alone]
+    # ir-measures computes these along with whichever measure comes first, whose gains or judged documents then count.
+    parts: dict[object, list[Any]] = {}
+    for one in measures:
+        rides = one.NAME in ("nDCG", "NumRet", "NumQ") and not {"gains", "rel"} & one.params.keys()
+        parts.setdefault(bool(one.params.get("judged_only")) if rides else None, []).append(one)
     try:
-        return [
-            value
-            for part in (alone, others)
-            if part
-            for value in ir_measures.iter_calc(part, numbered.qrels, numbered.run)
-        ]
+        return [value for part in parts.values() for value in ir_measures.iter_calc(part, numbered.qrels, numbered.run)]
     except (ZeroDivisionError, subprocess.CalledProcessError) as error:
         named = ", ".join(map(str, measures))
         raise InputError(
