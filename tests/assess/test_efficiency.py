@@ -79,21 +79,13 @@ def test_it_is_plain_json_and_names_the_machine(by_index):
     assert found["machine"]["cores"] >= 1
 
 
-@pytest.mark.parametrize(
-    "asking",
-    [
-        Asking(3),
-        Asking(3, float_exact=True),
-        Asking(3, recall=1.0),
-        Asking(9, reasons=False),
-        Asking(2, query_terms=2),
-    ],
-    ids=str,
-)
-@pytest.mark.parametrize("prune", [None, "document:4"])
-def test_the_timed_steps_find_what_search_finds(tmp_path, model, judged, asking, prune):
-    if prune and asking.float_exact:
-        pytest.skip("scores by weights need all postings")
+ASKED = [Asking(3), Asking(3, recall=1.0), Asking(9, reasons=False), Asking(2, query_terms=2)]
+# Scores by weights need all postings.
+WAYS = [(None, Asking(3, float_exact=True)), *((prune, one) for prune in (None, "document:4") for one in ASKED)]
+
+
+@pytest.mark.parametrize(("prune", "asking"), WAYS, ids=str)
+def test_the_timed_steps_find_what_search_finds(tmp_path, model, judged, prune, asking):
     with Index.create(tmp_path / "index", model, keep_weights=True, prune=prune) as index:
         index.add(judged.documents())
         with Store.open(index.path) as store:

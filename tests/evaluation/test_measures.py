@@ -173,6 +173,13 @@ def test_what_was_found_is_counted_whole_beside_measures_of_judged_documents(jud
     assert values["NumRet"] == 2.0
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_gains_of_one_ndcg_are_not_those_of_another(order):
+    names = ["nDCG(gains={1: 0, 2: 1})@10", "nDCG@10"][::order]
+    values = evaluate({"q": {"a": 1.0}}, {"q": {"a": 1}}, names)
+    assert values == {"nDCG(gains={1: 0, 2: 1})@10": 0.0, "nDCG@10": 1.0}
+
+
 @settings(max_examples=8, deadline=None)
 @given(qrels_of, runs)
 def test_gdeval_reads_every_id(qrels, run):

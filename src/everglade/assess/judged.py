@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from everglade.errors import ConfigError, InputError
-from everglade.texts import group_qrels, open_collection, read_qrels, read_queries
+from everglade.texts import choose_split, group_qrels, open_collection, read_qrels, read_queries
 
 if TYPE_CHECKING:
     from everglade.texts import Collection, Document, Qrels, Query
 
-__all__ = ["JudgedSet", "choose_split", "open_judged"]
+__all__ = ["JudgedSet", "open_judged"]
 
 
 @dataclass(frozen=True)
@@ -108,17 +108,3 @@ def open_judged(source: str, split: str | None = None, queries: str | Path | Non
     if not judged.qrels:
         raise InputError("there are no judgements (qrels), so nothing can be measured", Path(source))
     return judged
-
-
-def choose_split(collection: Collection, split: str | None) -> str:
-    """Give `split`, or the collection's only one.
-
-    Raises:
-        ConfigError: if there are several to choose from.
-    """
-    if split is not None:
-        return split
-    if len(collection.splits) == 1:
-        return collection.splits[0]
-    named = ", ".join(collection.splits) or "none"
-    raise ConfigError(f"say which split of {collection.name} with --split. It has: {named}.")

@@ -11,7 +11,6 @@ import typer
 
 from everglade.cli.options import AsJson, Fresh, Quiet, Threads, limit_threads
 from everglade.cli.output import print_fields, print_json, print_table, show_progress, speaks
-from everglade.cli.sources import choose_split
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,7 +70,7 @@ def negatives(
     Example: everglade negatives scifact -o mined --split train --teacher cross-encoder:MODEL --margin 1.0
     """
     from everglade.distill.negatives import MiningSettings, mine_to_folder
-    from everglade.texts import open_collection
+    from everglade.texts import choose_split, open_collection
 
     settings = MiningSettings.from_dict(
         {

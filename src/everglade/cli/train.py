@@ -23,7 +23,6 @@ from everglade.cli.options import (
 )
 from everglade.cli.output import print_fields, print_json, show_progress, speaks
 from everglade.cli.settings import read_settings
-from everglade.cli.sources import choose_split
 from everglade.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -95,7 +94,7 @@ def train(
 
     Example: everglade train MODEL scifact -o run --split train --query-encoder static --set target_doc_terms=150
     """
-    from everglade.texts import open_collection
+    from everglade.texts import choose_split, open_collection
     from everglade.train.config import TrainConfig
     from everglade.train.loop import train as train_model
     from everglade.train.machine import leave_processes

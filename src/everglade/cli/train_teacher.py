@@ -10,7 +10,6 @@ import typer
 from everglade.cli.options import AsJson, Quiet, Threads, limit_threads
 from everglade.cli.output import print_fields, print_json, show_progress
 from everglade.cli.settings import read_settings
-from everglade.cli.sources import choose_split
 
 if TYPE_CHECKING:
     from everglade.texts import Collection, Qrels
@@ -50,7 +49,7 @@ def train_teacher(
     Example: everglade train-teacher MODEL mined/examples.jsonl scifact -o teacher --candidates mined/runs/bm25.trec
     """
     from everglade.distill.examples import TrainingSet, keep_queries, read_examples, read_triples
-    from everglade.texts import open_collection
+    from everglade.texts import choose_split, open_collection
     from everglade.train.cross_encoder import train_teacher as train_cross_encoder
     from everglade.train.teacher_config import TeacherConfig
 

@@ -169,19 +169,30 @@ class _Numbered(NamedTuple):
 def _measure(measures: list[Any], numbered: _Numbered) -> list[Any]:
     import ir_measures
 
-    # ir-measures computes these along with whichever measure comes first, whose gains or judged documents then count.
-    parts: dict[object, list[Any]] = {}
-    for one in measures:
-        rides = one.NAME in ("nDCG", "NumRet", "NumQ") and not {"gains", "rel"} & one.params.keys()
-        parts.setdefault(bool(one.params.get("judged_only")) if rides else None, []).append(one)
     try:
-        return [value for part in parts.values() for value in ir_measures.iter_calc(part, numbered.qrels, numbered.run)]
+        return [
+            value for part in _divide(measures) for value in ir_measures.iter_calc(part, numbered.qrels, numbered.run)
+        ]
     except (ZeroDivisionError, subprocess.CalledProcessError) as error:
         named = ", ".join(map(str, measures))
         raise InputError(
             f"one of the measures {named} is not defined for these hits and judgements. Known cases: Accuracy where "
             f"every hit is relevant; ERR and exponential gains where a judgement is above 4. Leave that measure out"
         ) from error
+
+
+def _divide(measures: list[Any]) -> list[list[Any]]:
+    """Put apart the measures that ir-measures computes with the gains and documents of whichever measure comes first.
+
+    Those are the nDCG and counts that have no gains and relevance of their own; of them, those that look at judged
+    documents only stand by themselves again.
+    """
+    parts: dict[str, list[Any]] = {}
+    for one in measures:
+        lacks_own = one.NAME in ("nDCG", "NumRet", "NumQ") and not {"gains", "rel"} & one.params.keys()
+        kind = "others" if not lacks_own else "of judged" if one.params.get("judged_only") else "of all"
+        parts.setdefault(kind, []).append(one)
+    return list(parts.values())
 
 
 def _as_qrels(qrels: Mapping[str, Mapping[str, int]] | Iterable[Qrel]) -> Qrels:

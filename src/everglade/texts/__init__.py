@@ -16,7 +16,7 @@ irds.py        collections known to ir_datasets
 
 from __future__ import annotations
 
-from everglade.texts.collection import Collection, FileCollection
+from everglade.texts.collection import Collection, FileCollection, choose_split
 from everglade.texts.documents import read_documents, read_queries
 from everglade.texts.layouts import open_collection
 from everglade.texts.qrels import group_qrels, read_qrels
@@ -36,6 +36,7 @@ __all__ = [
     "Run",
     "TextTriple",
     "Triple",
+    "choose_split",
     "group_qrels",
     "open_collection",
     "read_documents",

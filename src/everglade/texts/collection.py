@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from everglade.errors import InputError
+from everglade.errors import ConfigError, InputError
 from everglade.texts.documents import read_documents, read_queries
 from everglade.texts.qrels import read_qrels
 from everglade.texts.rejects import Rejects
 from everglade.texts.values import Document, Qrel, Query
 
-__all__ = ["Collection", "FileCollection", "keep_judged", "order_splits"]
+__all__ = ["Collection", "FileCollection", "choose_split", "keep_judged", "order_splits"]
 
 
 class Collection(Protocol):
@@ -109,6 +109,20 @@ def order_splits(names: Iterable[str]) -> tuple[str, ...]:
     """Give each name once: train, dev and test first, then the others by alphabet."""
     known = ("train", "dev", "test")
     return tuple(sorted(set(names), key=lambda name: (known.index(name) if name in known else len(known), name)))
+
+
+def choose_split(collection: Collection, split: str | None) -> str:
+    """Give `split`, or the collection's only one.
+
+    Raises:
+        ConfigError: if there are several to choose from.
+    """
+    if split is not None:
+        return split
+    if len(collection.splits) == 1:
+        return collection.splits[0]
+    named = ", ".join(collection.splits) or "none"
+    raise ConfigError(f"say which split of {collection.name} with --split. It has: {named}.")
 
 
 def require_split(collection: Collection, split: str) -> None:
