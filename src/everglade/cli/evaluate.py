@@ -100,7 +100,8 @@ def evaluate(
 
     A run file is measured as it stands, an index answers the collection's queries, and a model first reads its
     documents into an index in a temporary folder. Of an index or a model the cost is given too: FLOPS, mean active
-    terms of queries and documents, milliseconds a query.
+    terms of queries and documents, milliseconds a query. FLOPS and terms are those of whole vectors, also where a
+    pruned index searches a part of them.
 
     Ties: of equal scores the smaller document id stands first, for every measure. A judged query without a hit counts
     as zero, and how many there are is said; a query without judgements is left out.
