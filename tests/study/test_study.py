@@ -12,6 +12,7 @@ from everglade.errors import ConfigError, InputError
 from everglade.study import cells as cells_module
 from everglade.study.design import read_study
 from everglade.study.runner import plan_study, run_study
+from everglade.study.summary import summarise_study
 
 CELLS = ["plain.light.1", "taught.light.1", "plain.light.2", "taught.light.2", "plain.none.1", "plain.none.2"]
 
@@ -65,6 +66,15 @@ def test_means_are_over_seeds_and_sets(done):
     of_seeds = [statistics.fmean(rows["plain", "light", seed, one] for one in ("near", "far")) for seed in (1, 2)]
     assert means["plain", "light", "all"]["mean"]["RR@10"] == pytest.approx(statistics.fmean(of_seeds))
     assert means["bm25", None, "near"]["seeds"] == 1 and means["bm25", None, "near"]["deviation"]["RR@10"] is None
+
+
+def test_a_study_without_zero_shot_sets_has_no_such_mean(ground, done, tmp_path):
+    shutil.copytree(ground, tmp_path / "ground")
+    file = tmp_path / "ground" / "study.toml"
+    file.write_text(file.read_text().replace('in_domain = ["near"]', 'in_domain = ["near", "far"]'))
+    summary = summarise_study(read_study(file), done[0])
+    assert {one["set"] for one in summary["means"]} == {"near", "far", "all"}
+    assert set(summary["gains"][0]["gain"]) == {"near", "far", "all"}
 
 
 def test_gains_and_tests_are_at_the_same_level(done):

@@ -93,10 +93,11 @@ def _average(study: Study, rows: Sequence[Mapping[str, Any]]) -> Iterator[dict[s
     unseen = [name for name in sets if name not in study.in_domain]
     for (scenario, level), own in groups.items():
         about = {"scenario": scenario, "label": own[0]["label"], "level": level}
-        for name, members in [*((one, [one]) for one in sets), (ZERO_SHOT, unseen), (ALL, sets)]:
+        spans = [*((one, [one]) for one in sets), *([(ZERO_SHOT, unseen)] if unseen else []), (ALL, sets)]
+        for name, members in spans:
             of_seeds = [_mean_over_sets(own, seed, members) for seed in dict.fromkeys(row["seed"] for row in own)]
             whole = [one for one in of_seeds if one is not None]
-            if whole and members:
+            if whole:
                 yield {**about, "set": name, "seeds": len(whole), **_spread(whole)}
 
 
