@@ -251,8 +251,8 @@ class Index:
         with queries made from documents, and notes nothing.
 
         Args:
-            queries: Some hundreds of real queries, as vectors or as `search_many` takes them; None makes them from the
-                heaviest terms of documents.
+            queries: Some hundreds of real queries, as vectors or as `search_many` takes them; None makes them from
+                heavy terms of documents.
             threads: Queries searched at a time; 0 means one for each core.
 
         Raises:

@@ -46,14 +46,16 @@ def store(request, tmp_path_factory):
         yield store
 
 
-def test_what_is_noted_is_what_a_search_reaches(store):
+def test_what_is_noted_is_what_a_search_reaches(store, monkeypatch):
     noted = store.calibrate()
     assert store.meta.calibration == noted == store.info().calibration
     assert (noted.documents, noted.queries, noted.given) == (1500, calibration.QUERIES, False)
     assert {(row.k, row.recall) for row in noted.rows} == {(k, r) for k in (10, 100) for r in calibration.RECALLS}
     with Store.open(store.path) as reader:
         assert reader.meta.calibration == noted
-    fresh = corpus(200, seed=8).top_terms(calibration.QUERY_TERMS)
+    monkeypatch.setattr(calibration, "SEED", 8)
+    monkeypatch.setattr(calibration, "QUERIES", 300)
+    fresh = sample_queries(store.snapshot)
     for k in (10, 100):
         truth = store.search(fresh, k, recall=1.0)
         for recall in (0.8, 0.95, 0.99):
@@ -179,6 +181,18 @@ def test_the_least_effort_that_reaches_the_recall_is_chosen():
     assert not is_fresh(noted, 49)
     assert not is_fresh(noted, 201)
     assert not is_fresh(None, 100)
+
+
+def test_a_query_is_made_of_heavy_terms_of_two_documents(tmp_path):
+    rows = [{100 * n + term: 1.0 + term for term in range(40)} for n in range(3)]
+    with Store.create(tmp_path / "i", n_terms=N_TERMS) as store:
+        store.add(None, ["a", "b", "c"], SparseMatrix.from_rows(rows, N_TERMS))
+        queries = sample_queries(store.snapshot)
+        assert len(queries) == 3
+        for terms, weights in map(queries.row, range(3)):
+            assert min(terms % 100) >= 40 - calibration.HEAVIEST
+            assert set(np.unique_counts(terms // 100).counts) == {calibration.TERMS_OF_EACH}
+            assert weights == pytest.approx(1.0 + terms % 100, abs=0.12)  # half a step of impacts: 60 / 255 / 2
 
 
 def test_queries_are_made_from_documents_that_can_be_found(tmp_path):

@@ -211,7 +211,7 @@ class Store:
         """Measure how approximate searches reach a recall, and note it in the catalog.
 
         Args:
-            queries: Some hundreds of real queries; None makes them from the heaviest terms of documents.
+            queries: Some hundreds of real queries; None makes them from heavy terms of documents.
             threads: Queries searched at a time; 0 means one for each core.
 
         Raises:
