@@ -238,7 +238,7 @@ def test_an_index_is_optimised_and_calibrated(rich_index):
         noted = rich_index.calibrate(queries)
         assert (noted.given, noted.queries) == (True, 64)
         assert rich_index.info().calibration == noted
-    with pytest.raises(ConfigError, match="this index give 4 different queries"):
+    with pytest.raises(ConfigError, match="this index give 5 different queries"):
         rich_index.calibrate()
     assert rich_index.search("rest", k=9, recall=0.9) == before
     assert rich_index.search_many({"q": "rest"}, recall=0.99)["q"] == {hit.id: hit.score for hit in before}
