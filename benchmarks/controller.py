@@ -37,6 +37,7 @@ STARTS = {
     "dense, FLOPS": (1.0, {"target_flops": 8.0}),
     "sparse, FLOPS": (-1.0, {"target_flops": 6.0}),
     "as it is, FLOPS": (0.0, {"target_flops": 8.0}),
+    "half dense, FLOPS": (0.5, {"target_flops": 8.0}),
 }
 MEASURED = {"target_doc_terms": "document_terms", "target_query_terms": "query_terms", "target_flops": "flops"}
 
@@ -95,7 +96,7 @@ def main():
         if options.only in (None, name):
             result[name] = measure(raised, targets, training_set, options.steps)
             print(name, result[name], flush=True)
-    own = f"_{options.only.replace(' ', '_')}" if options.only else ""
+    own = f"_{options.only.replace(',', '').replace(' ', '_')}" if options.only else ""
     print(write_result(f"controller{own}", result))
 
 
