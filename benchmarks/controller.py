@@ -27,7 +27,9 @@ from everglade.distill.negatives import mine_negatives
 from everglade.texts import group_qrels, open_collection
 from everglade.train.config import TrainConfig
 from everglade.train.loop import train
-from machine import write_result
+from machine import ROOT, describe_machine, write_result
+
+RESULT = ROOT / "benchmarks" / "results" / "controller.json"
 
 STARTS = {
     "dense": (1.0, {"target_doc_terms": 120, "target_query_terms": 30}),
@@ -88,16 +90,16 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--collection", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=400)
-    parser.add_argument("--only", choices=STARTS, help="one start, whose result has a file of its own")
+    parser.add_argument("--only", choices=STARTS, help="one start, which takes its place beside the others")
     options = parser.parse_args()
     training_set = make_training_set(options.collection)
-    result = {"steps": options.steps, "torch": torch.__version__}
+    commit = describe_machine()["commit"]
     for name, (raised, targets) in STARTS.items():
         if options.only in (None, name):
-            result[name] = measure(raised, targets, training_set, options.steps)
-            print(name, result[name], flush=True)
-    own = f"_{options.only.replace(',', '').replace(' ', '_')}" if options.only else ""
-    print(write_result(f"controller{own}", result))
+            found = {"steps": options.steps, "commit": commit} | measure(raised, targets, training_set, options.steps)
+            print(name, found, flush=True)
+            earlier = json.loads(RESULT.read_text())["starts"] if RESULT.exists() else {}
+            write_result("controller", {"torch": torch.__version__, "starts": earlier | {name: found}})
 
 
 if __name__ == "__main__":

@@ -15,12 +15,13 @@ _SMALLEST = 1e-2
 _WEAKEST, _STRONGEST = -0.5, 1.5
 """Bounds of the strength."""
 _SMOOTHING, _SLOPE_SMOOTHING = 0.35, 0.35
-_PACE, _FASTEST_PACE = 0.15, 0.5
+_PACE, _PACE_OF_BOTH, _FASTEST_PACE = 0.15, 0.3, 0.5
 """How fast the lasting control follows a distance: for each step, and at most for each update."""
 _AHEAD = 10.0
 """Steps by which the distance is looked at ahead of time: so long Adam's momentum carries on what a pull began."""
-_PROPORTIONAL, _PUSH = 3.0, 0.6
-"""By how much the distance ahead moves the lasting control, and the strength at once, in a ramp of up to 100 steps."""
+_PROPORTIONAL, _PUSH, _PUSH_OF_BOTH = 3.0, 0.6, 0.25
+"""By how much the distance ahead moves the lasting control, and the strength at once, in a ramp of up to 100 steps. One
+strength for both sides has two pulls, and no other controller that disturbs it."""
 _GENTLEST = 0.5
 """Longer ramps leave time for less: both shrink in proportion, down to this share."""
 _FADING = 1.5
@@ -45,13 +46,16 @@ class Controller:
     Args:
         target: what the quantity should be, above 0.
         ramp_steps: optimiser steps in which to arrive.
+        both_sides: whether the strength is that of queries and documents alike, or of one side beside another's.
     """
 
-    def __init__(self, target: float, ramp_steps: int) -> None:
+    def __init__(self, target: float, ramp_steps: int, *, both_sides: bool = False) -> None:
         self._target = math.log(target)
         self._period = max(1, ramp_steps // _UPDATES_PER_RAMP)
         self._scale = min(0.02, 2.0 / ramp_steps)
         self._gentleness = max(_GENTLEST, min(1.0, 100 / ramp_steps))
+        self._pace = _PACE_OF_BOTH if both_sides else _PACE
+        self._push = _PUSH_OF_BOTH if both_sides else _PUSH
         self._arrival = _ARRIVAL * ramp_steps / self._period
         self._state: dict[str, float] = dict.fromkeys(("sum", "seen", "updates"), 0)
         self._state |= dict.fromkeys(("start", "level", "distance", "slope", "control", "strength"), 0.0)
@@ -87,12 +91,12 @@ class Controller:
         state["slope"] += (distance - state["distance"] - state["slope"]) * _SLOPE_SMOOTHING
         state["distance"] = distance
         ahead = distance + _AHEAD / self._period * state["slope"]
-        pace = min(_FASTEST_PACE, self._period * _PACE)
+        pace = min(_FASTEST_PACE, self._period * self._pace)
         bound = math.asinh(_STRONGEST / self._scale)
         state["control"] += pace / authority * distance
         state["control"] = min(bound, max(-bound, state["control"]))
         lasting = self._scale * math.sinh(state["control"] + _PROPORTIONAL * self._gentleness * ahead)
-        quick = _PUSH * self._gentleness * ahead / (self._period**_FADING * authority)
+        quick = self._push * self._gentleness * ahead / (self._period**_FADING * authority)
         state["strength"] = min(_STRONGEST, max(_WEAKEST, lasting + quick))
 
     def state(self) -> dict[str, Any]:

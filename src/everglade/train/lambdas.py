@@ -67,7 +67,7 @@ class Lambdas:
         query, document = config.target_query_terms, config.target_doc_terms
         wanted = {"query_terms": query, "document_terms": document, "flops": config.target_flops}
         self._controllers = {
-            name: Controller(target ** _POWERS[name], config.lambda_ramp)
+            name: Controller(target ** _POWERS[name], config.lambda_ramp, both_sides=name == "flops")
             for name, target in wanted.items()
             if target is not None
         }
