@@ -39,7 +39,6 @@ STARTS = {
     "dense, FLOPS": (1.0, {"target_flops": 8.0}),
     "sparse, FLOPS": (-1.0, {"target_flops": 6.0}),
     "as it is, FLOPS": (0.0, {"target_flops": 8.0}),
-    "half dense, FLOPS": (0.5, {"target_flops": 8.0}),
 }
 MEASURED = {"target_doc_terms": "document_terms", "target_query_terms": "query_terms", "target_flops": "flops"}
 
