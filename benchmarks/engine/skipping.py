@@ -26,15 +26,13 @@ import numpy as np
 sys.path.insert(1, str(Path(__file__).parents[1]))
 
 from collection import N_TERMS, read_npz
+from peers.everglade import Engine
 
-from everglade import Index, SparseMatrix, _engine
-from everglade.reference import quantise_queries
+from everglade import Index, _engine
 from machine import write_result
 
 KS = (10, 100, 1000)
 RECALLS = (0.95, 0.99)
-PART = 262_144
-"""Documents of one commit."""
 
 
 def build(path, folder):
@@ -42,9 +40,8 @@ def build(path, folder):
     rows = read_npz(path)
     begin = time.perf_counter()
     with Index.create(folder, n_terms=N_TERMS) as index:
-        for start, part in rows.chunks(PART):
-            ids = [f"{start + i:08d}" for i in range(part.count)]
-            index.add_vectors(ids, SparseMatrix(part.indptr, part.terms, part.floats(), N_TERMS))
+        for ids, matrix in Engine().parts(rows):
+            index.add_vectors(ids, matrix)
         added = time.perf_counter()
         index.optimise()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
@@ -61,16 +58,6 @@ def build(path, folder):
             }
         )
     )
-
-
-def single_queries(rows, count):
-    """Give each query alone: as floats for an index, and rounded for the engine."""
-    some = rows.first(count)
-    matrix = SparseMatrix(some.indptr, some.terms, some.floats(), N_TERMS)
-    rounded, _ = quantise_queries(matrix)
-    ends = zip(rounded.indptr[:-1], rounded.indptr[1:], strict=True)
-    impacts = [(np.array([0, b - a]), rounded.terms[a:b], rounded.impacts[a:b].astype(np.uint32)) for a, b in ends]
-    return [matrix.rows(i, i + 1) for i in range(some.count)], impacts
 
 
 def time_in_turn(searches, count, repeats):
@@ -141,7 +128,9 @@ def measure(options, folder):
     result["index"]["bytes_per_posting"] = round(size / result["index"]["postings"], 3)
     print(json.dumps(result["index"], indent=2), flush=True)
     for kind, file in (("SPLADE-tiny", "queries.npz"), ("SPLADE++", "queries_splade_pp.npz")):
-        queries, impacts = single_queries(read_npz(options.data / file), options.queries)
+        rows = read_npz(options.data / file)
+        asked = [Engine().prepare(*rows.row(i)) for i in range(options.queries)]
+        queries, impacts = zip(*asked, strict=True)
         result[kind] = measure_paths(index, impacts, options.repeats)
         result[kind]["recall"] = measure_recall(index, queries, options.repeats)
         print(kind, json.dumps(result[kind], indent=2), flush=True)

@@ -5,8 +5,7 @@
 SETS is what make_mixture.py made. Each model reads and searches every set of docs/models/everglade-tiny/suite.toml.
 Given are nDCG@10, the difference to the start with its 95 % interval and paired t-test on every set, the means over the
 sets, and FLOPS. A candidate may take the bundled model's place if its mean is greater and its mean FLOPS is not.
-Candidates are model folders, or NAME=FOLDER; --mix .7 also judges each as so much of it and the rest of the start.
-Writes benchmarks/results/RESULT.json.
+Candidates are model folders, or NAME=FOLDER. Writes benchmarks/results/RESULT.json.
 """
 
 from __future__ import annotations
@@ -14,12 +13,8 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
-import tempfile
 from pathlib import Path
 
-import torch
-
-from everglade import Splade
 from everglade.assess.suite_run import run_suite
 from everglade.assess.systems import SystemSpec, Workplace
 from everglade.bundled import bundled_model
@@ -64,43 +59,25 @@ def compare(found, start):
     return rows
 
 
-def mixed(folder, start, share, place):
-    """Make share * model + (1 - share) * start."""
-    model, base = Splade.load(folder), Splade.load(start)
-    trained, begun = model.mlm.state_dict(), base.mlm.state_dict()
-    model.mlm.load_state_dict({name: torch.lerp(begun[name], trained[name], share) for name in trained})
-    model.save(place)
-    return place
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("candidates", nargs="*", metavar="CANDIDATE")
     parser.add_argument("--sets", type=Path, required=True)
     parser.add_argument("--start", type=Path, default=bundled_model())
-    parser.add_argument("--mix", type=float, nargs="*", default=[])
     parser.add_argument("--result", default="everglade_tiny")
     options = parser.parse_args()
     suite = read_suite(SUITE)
     start = judge(START, options.start, suite, options.sets)
     table = {START: describe(start)}
     print(START, table[START], flush=True)
-    with tempfile.TemporaryDirectory() as temporary:
-        models = {}
-        for candidate in options.candidates:
-            name, _, folder = candidate.rpartition("=")
-            name = name or Path(folder).name
-            models[name] = folder
-            for share in options.mix:
-                models[f"{name}, {share} of it"] = mixed(
-                    folder, options.start, share, Path(temporary) / f"{name}-{share}"
-                )
-        for name, folder in models.items():
-            found = judge(name, folder, suite, options.sets)
-            table[name] = describe(found) | {"against the start": compare(found, start)}
-            before, now = table[START]["mean"], table[name]["mean"]
-            table[name]["may replace"] = now[MEASURE] > before[MEASURE] and now["flops"] <= before["flops"]
-            print(name, table[name], flush=True)
+    for candidate in options.candidates:
+        name, _, folder = candidate.rpartition("=")
+        name = name or Path(folder).name
+        found = judge(name, folder, suite, options.sets)
+        table[name] = describe(found) | {"against the start": compare(found, start)}
+        before, now = table[START]["mean"], table[name]["mean"]
+        table[name]["may replace"] = now[MEASURE] > before[MEASURE] and now["flops"] <= before["flops"]
+        print(name, table[name], flush=True)
     print(write_result(options.result, {"models": table}))
 
 

@@ -1,5 +1,6 @@
 import json
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -147,22 +148,16 @@ def test_vectors_of_something_else_are_not_gone_on_with(tmp_path, model, row, ch
         encode_dense(model, [row], tmp_path / "vectors")
 
 
-def make_dense(folder, *, prompts=None, similarity="cosine"):
+def _make_dense(tokenizer, folder, *, prompts=None, similarity="cosine"):
     import torch
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
-    from tokenizers import Tokenizer, models, pre_tokenizers, processors
-    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+    from transformers import BertConfig, BertModel
 
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "ask", "tell", *WORDS]
-    backend = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="[UNK]"))
-    backend.pre_tokenizer = pre_tokenizers.Whitespace()
-    backend.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
-    names = {f"{name}_token": f"[{name.upper()}]" for name in ("pad", "unk", "cls", "sep", "mask")}
     torch.manual_seed(0)
     sizes = {"num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16, "max_position_embeddings": 32}
-    BertModel(BertConfig(vocab_size=len(words), hidden_size=16, **sizes)).save_pretrained(folder / "bert")
-    PreTrainedTokenizerFast(tokenizer_object=backend, **names).save_pretrained(folder / "bert")
+    BertModel(BertConfig(vocab_size=len(tokenizer), hidden_size=16, **sizes)).save_pretrained(folder / "bert")
+    tokenizer.save_pretrained(folder / "bert")
     SentenceTransformer(
         modules=[Transformer(str(folder / "bert"), max_seq_length=16), Pooling(16, "mean")],
         prompts=prompts or {"query": "ask ", "document": "tell "},
@@ -173,7 +168,13 @@ def make_dense(folder, *, prompts=None, similarity="cosine"):
 
 
 @pytest.fixture(scope="module")
-def dense_folder(tmp_path_factory):
+def make_dense(word_tokenizer):
+    """Writes an untrained dense model that knows some words, and gives its folder."""
+    return partial(_make_dense, word_tokenizer(["ask", "tell", *WORDS]))
+
+
+@pytest.fixture(scope="module")
+def dense_folder(tmp_path_factory, make_dense):
     return make_dense(tmp_path_factory.mktemp("model"))
 
 
@@ -188,7 +189,7 @@ def test_the_prompts_and_the_similarity_of_a_model_are_respected(dense_folder):
         assert found == pytest.approx(expected / np.linalg.norm(expected, axis=1, keepdims=True), abs=1e-6)
 
 
-def test_fingerprints_tell_models_apart_and_do_not_change_by_use(dense_folder, tmp_path):
+def test_fingerprints_tell_models_apart_and_do_not_change_by_use(make_dense, dense_folder, tmp_path):
     encoder = SentenceEncoder(str(dense_folder))
     before = encoder.fingerprint
     encoder.encode_queries(["w1", "w1 w2"])
@@ -197,12 +198,12 @@ def test_fingerprints_tell_models_apart_and_do_not_change_by_use(dense_folder, t
     assert SentenceEncoder(str(prompted)).fingerprint != before
 
 
-def test_a_model_that_compares_by_distance_is_refused(tmp_path):
+def test_a_model_that_compares_by_distance_is_refused(make_dense, tmp_path):
     with pytest.raises(ModelError, match="euclidean"):
         SentenceEncoder(str(make_dense(tmp_path, similarity="euclidean")))
 
 
-def test_vectors_that_are_not_finite_are_refused(tmp_path):
+def test_vectors_that_are_not_finite_are_refused(make_dense, tmp_path):
     from safetensors.numpy import load_file, save_file
 
     folder = make_dense(tmp_path)
@@ -225,14 +226,14 @@ def drop_weights(folder, word):
     save_file(kept, file, metadata={"format": "pt"})
 
 
-def test_a_folder_that_lacks_weights_is_refused(tmp_path):
+def test_a_folder_that_lacks_weights_is_refused(make_dense, tmp_path):
     folder = make_dense(tmp_path)
     drop_weights(folder, "layer.0.attention.self.query.weight")
     with pytest.raises(ModelError, match=r"dense lacks weights of its encoder \(encoder.layer.0.*query.weight\)"):
         SentenceEncoder(str(folder))
 
 
-def test_weights_behind_a_router_are_looked_for_too(tmp_path):
+def test_weights_behind_a_router_are_looked_for_too(make_dense, tmp_path):
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.base.modules import Router
     from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
@@ -248,7 +249,7 @@ def test_weights_behind_a_router_are_looked_for_too(tmp_path):
         SentenceEncoder(str(tmp_path / "routed"))
 
 
-def test_a_pooler_that_nothing_reads_need_not_be_there(tmp_path):
+def test_a_pooler_that_nothing_reads_need_not_be_there(make_dense, tmp_path):
     folder = make_dense(tmp_path)
     whole = SentenceEncoder(str(folder))
     drop_weights(folder, "pooler")

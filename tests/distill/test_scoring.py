@@ -59,24 +59,18 @@ def _as_small_as_they_are():
 
 
 @pytest.fixture(scope="module")
-def models(tmp_path_factory):
+def models(tmp_path_factory, word_tokenizer):
     """A folder with untrained models of one layer: mlm, cross, wide (two scores a pair), dense (by cosine)."""
     from sentence_transformers import CrossEncoder, SentenceTransformer
     from sentence_transformers.base.modules import Transformer
     from sentence_transformers.sentence_transformer.modules import Pooling
-    from tokenizers import Tokenizer, pre_tokenizers, processors
-    from tokenizers import models as kinds
-    from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
+    from transformers import BertConfig, BertForMaskedLM
 
     folder = tmp_path_factory.mktemp("models")
-    tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
-    backend = Tokenizer(kinds.WordLevel({token: i for i, token in enumerate(tokens)}, unk_token="[UNK]"))
-    backend.pre_tokenizer = pre_tokenizers.Whitespace()
-    backend.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
-    names = {f"{name}_token": f"[{name.upper()}]" for name in ("pad", "unk", "cls", "sep", "mask")}
+    tokenizer = word_tokenizer(WORDS, model_max_length=32)
     torch.manual_seed(0)
     config = BertConfig(
-        vocab_size=len(tokens),
+        vocab_size=len(tokenizer),
         hidden_size=32,
         num_hidden_layers=1,
         num_attention_heads=2,
@@ -85,7 +79,7 @@ def models(tmp_path_factory):
         initializer_range=0.5,
     )
     BertForMaskedLM(config).save_pretrained(folder / "mlm")
-    PreTrainedTokenizerFast(tokenizer_object=backend, model_max_length=32, **names).save_pretrained(folder / "mlm")
+    tokenizer.save_pretrained(folder / "mlm")
     for name, labels in (("cross", 1), ("wide", 2)):
         transformer = Transformer(
             str(folder / "mlm"), transformer_task="sequence-classification", config_kwargs={"num_labels": labels}

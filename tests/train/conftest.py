@@ -20,24 +20,18 @@ def _quick(one_thread, no_waiting_for_the_disk):
 
 
 @pytest.fixture(scope="session")
-def tiny_folder(tmp_path_factory):
+def tiny_folder(tmp_path_factory, word_tokenizer):
     """The folder of a BERT of one untrained layer that knows the words of the toy task and no others."""
     import torch
-    from tokenizers import Tokenizer, models, pre_tokenizers, processors
-    from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
+    from transformers import BertConfig, BertForMaskedLM
 
     from everglade.model.settings import SpladeSettings
     from everglade.model.splade import Splade
 
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *TEXTS["queries"], *TEXTS["documents"]]
-    backend = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="[UNK]"))
-    backend.pre_tokenizer = pre_tokenizers.Whitespace()
-    backend.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
-    names = {f"{name}_token": f"[{name.upper()}]" for name in ("pad", "unk", "cls", "sep", "mask")}
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, **names)
+    tokenizer = word_tokenizer([*TEXTS["queries"], *TEXTS["documents"]])
     torch.manual_seed(0)
     config = BertConfig(
-        vocab_size=len(words),
+        vocab_size=len(tokenizer),
         hidden_size=64,
         num_hidden_layers=1,
         num_attention_heads=2,

@@ -40,7 +40,7 @@ SEED = 20_240_417
 
 
 def sample_queries(snapshot: Snapshot) -> SparseMatrix:
-    """Make queries from documents drawn at random: terms that two of them hold, with their weights.
+    """Make queries from documents drawn at random: some heavy terms of one and some of another, with their weights.
 
     They serve where there are no real queries. What one document holds would be too easy: where documents come in many
     versions, those are its best hits by far, and any search finds them. Documents without terms are drawn too, and

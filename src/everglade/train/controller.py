@@ -16,12 +16,12 @@ _WEAKEST, _STRONGEST = -0.5, 1.5
 """Bounds of the strength."""
 _SMOOTHING, _SLOPE_SMOOTHING = 0.35, 0.35
 _PACE, _PACE_OF_BOTH, _FASTEST_PACE = 0.15, 0.3, 0.5
-"""How fast the lasting control follows a distance: for each step, and at most for each update."""
+"""How fast the lasting control follows a distance: a step, with one side or both, and at most for each update."""
 _AHEAD = 10.0
 """Steps by which the distance is looked at ahead of time: so long Adam's momentum carries on what a pull began."""
 _PROPORTIONAL, _PUSH, _PUSH_OF_BOTH = 3.0, 0.6, 0.25
-"""By how much the distance ahead moves the lasting control, and the strength at once, in a ramp of up to 100 steps. One
-strength for both sides has two pulls, and no other controller that disturbs it."""
+"""By how much the distance ahead moves the lasting control, and the strength at once with one side or both, in a ramp
+of up to 100 steps. One strength for both sides has two pulls, and no other controller that disturbs it."""
 _GENTLEST = 0.5
 """Longer ramps leave time for less: both shrink in proportion, down to this share."""
 _FADING = 1.5
