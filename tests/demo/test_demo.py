@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from everglade.demo import report as demo_report
 from everglade.demo.material import DOCUMENTS, QUERIES, write_short_collection
-from everglade.demo.report import write_report
+from everglade.demo.report import DemoReport, write_page, write_report
 from everglade.demo.run import RECIPE, SHORT, begin_folder, list_differences
-from everglade.errors import ConfigError
+from everglade.errors import ConfigError, MissingExtra
+from everglade.pages.page import Page
 from everglade.recipes.recipe import load_recipe
 from everglade.recipes.report import RecipeReport, Row, StageTime
 from everglade.texts import group_qrels, open_collection
@@ -75,3 +77,22 @@ def test_the_report_says_the_same_as_a_page_and_as_json(tmp_path):
     assert [row["label"] for row in written["rows"]] == ["BM25", "one", "two"]
     assert written["remarks"] == ["a remark"]
     assert written["report"] == str(tmp_path / "report.md")
+    assert "page" not in written
+
+
+def test_the_page_lies_beside_the_report_or_the_report_says_what_it_lacks(tmp_path, monkeypatch):
+    report = DemoReport(RecipeReport("r", ROWS, [], {}, Path("r.json")), ["a remark"], tmp_path / "report.md")
+
+    def lack(sources):
+        raise MissingExtra("matplotlib", "figures")
+
+    monkeypatch.setattr(demo_report, "make_report", lack)
+    without = write_page(report, tmp_path)
+    assert without.remarks[0] == "a remark"
+    assert "everglade[figures]" in without.remarks[1]
+    assert "page" not in without.to_dict()
+    assert not (tmp_path / "report.html").exists()
+    monkeypatch.setattr(demo_report, "make_report", lambda sources: Page("SciFact", ", ".join(sources)))
+    written = write_page(report, tmp_path)
+    assert str(tmp_path) in (tmp_path / "report.html").read_text()
+    assert (written.to_dict()["page"], written.remarks) == (str(tmp_path / "report.html"), ["a remark"])

@@ -34,6 +34,12 @@ def test_a_run_reports_before_and_after(bert_folder, tmp_path):
     assert "holds a run already" in run(bert_folder, *SHORT, "--fresh", code=3).stderr
 
 
+def test_from_scratch_is_said(bert_folder):
+    said = json.loads(run(bert_folder, *SHORT, "--set", "from_scratch=true", "--json").stdout)
+    assert said["weights"].startswith("new")
+    assert "head" not in said
+
+
 def test_texts_on_disk_give_the_same_model(bert_folder, tmp_path):
     first = json.loads(run(bert_folder, *SHORT, "--json").stdout)
     (tmp_path / "run").rename(tmp_path / "other")

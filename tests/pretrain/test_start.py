@@ -43,6 +43,21 @@ def test_a_dense_encoder_gets_a_new_head_tied_to_its_embeddings(folders, tmp_pat
     assert torch.get_rng_state().equal(state)
 
 
+def test_from_scratch_only_shape_and_tokenizer_are_taken(folder):
+    known, start, again, other = (
+        load_start(folder, 0),
+        *(load_start(folder, seed, from_scratch=True) for seed in (1, 1, 2)),
+    )
+    assert start.fingerprint() == again.fingerprint() != other.fingerprint()
+    weights = known.mlm.state_dict()
+    drawn = start.mlm.state_dict()
+    assert {name: tensor.shape for name, tensor in drawn.items()} == {n: tensor.shape for n, tensor in weights.items()}
+    assert not any(drawn[name].equal(tensor) for name, tensor in weights.items() if name.endswith("dense.weight"))
+    assert start.tokenizer_files == known.tokenizer_files
+    assert start.mlm.dtype == torch.float32
+    open_encoder(start.mlm)
+
+
 def test_a_masked_language_model_keeps_its_head(folder):
     start = load_start(folder, 0)
     assert not start.has_new_head

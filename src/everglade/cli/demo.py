@@ -30,7 +30,8 @@ def demo(
     The recipe self-distil-small on the bundled collection (SciFact) and model: train a first model and a teacher, mine,
     score, distil, encode, index, search and measure.
 
-    Prints one table and leaves a report with every file it used. An interrupted demo goes on where it stopped.
+    Prints one table and leaves a report, a page with figures, and every file they used. An interrupted demo goes on
+    where it stopped.
 
     Example: everglade demo --out demo-run
     """
@@ -55,3 +56,5 @@ def _print(report: DemoReport) -> None:
     for line in report.remarks:
         print(line)
     print(f"report: {report.path}")
+    if report.page:
+        print(f"page: {report.page}")

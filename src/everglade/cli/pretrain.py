@@ -50,7 +50,9 @@ def pretrain(
     with show_progress("pre-training", quiet=quiet) as progress:
         result = pretrain_model(settings, model, documents, out, resume=not fresh, progress=progress)
     report: dict[str, Any] = {"documents": len(documents), "final": str(result.final), "log": str(result.log)}
-    if result.has_new_head:
+    if settings.from_scratch:
+        report["weights"] = "new: of the start only shape and tokenizer were taken"
+    elif result.has_new_head:
         report["head"] = "new: the start had no masked language head"
     for name, value in result.after.items():
         report[f"held-out {name} before"], report[f"held-out {name} after"] = result.before[name], value

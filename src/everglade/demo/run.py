@@ -5,6 +5,7 @@
     recipe/                  every stage in a folder of its own (everglade.recipes)
     qrels.tsv                the judgements the numbers are measured with
     report.md report.json    the table
+    report.html              figures, training curves and the worst queries, explained
 
 The recipe's stages are not run again once they are finished, so an interrupted demo goes on where it stopped.
 """
@@ -20,7 +21,7 @@ from typing import Any
 from everglade import __version__, durable
 from everglade.bundled import bundled_collection
 from everglade.demo.material import write_short_collection
-from everglade.demo.report import DemoReport, write_report
+from everglade.demo.report import DemoReport, write_page, write_report
 from everglade.errors import ConfigError
 from everglade.recipes.recipe import load_recipe
 from everglade.recipes.report import Row
@@ -72,7 +73,9 @@ def run_demo(
     found = run_recipe(recipe, collection, out / "recipe", announce=announce, show_progress=show_progress)
     runs = [str(path.relative_to(out.absolute())) for path in found.outputs.values() if path.name == "run.trec"]
     remarks = [*list_differences(found.rows), *list_remarks(len(qrels), short=short)]
-    return write_report(found, remarks, out, settings, runs)
+    report = write_report(found, remarks, out, settings, runs)
+    announce("the page of the report")
+    return write_page(report, out)
 
 
 def begin_folder(out: Path, settings: dict[str, Any], *, fresh: bool) -> None:

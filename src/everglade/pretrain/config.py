@@ -40,6 +40,7 @@ class PretrainConfig(Settings):
     about: ClassVar[str] = "the pre-training configuration"
 
     objective: str = "mlm"
+    from_scratch: bool = False
     steps: int = 100_000
     batch_size: int = 256
     accumulation_steps: int = 1

@@ -99,7 +99,7 @@ def pretrain(
     out, machine = Path(out), config.of_machine()
     accelerator = make_accelerator(machine)
     _require_whole(machine)
-    begun = load_start(start, config.seed)
+    begun = load_start(start, config.seed, from_scratch=config.from_scratch)
     open_encoder(begun.mlm)
     reader, source = RowReader(begun, config), Texts(texts, config)
     inputs = {"examples": source.digest, "start": begun.fingerprint()}

@@ -1,4 +1,4 @@
-"""Where pre-training starts: a masked language model, or an encoder that is given a new head."""
+"""Where pre-training starts: a masked language model, an encoder that is given a new head, or nothing but its shape."""
 
 from __future__ import annotations
 
@@ -46,11 +46,12 @@ class Start:
         return hash_start(weights_sha256(self.mlm), self.mlm.config, files)
 
 
-def load_start(path_or_id: str | Path, seed: int) -> Start:
+def load_start(path_or_id: str | Path, seed: int, *, from_scratch: bool = False) -> Start:
     """Open the model to start from: any masked language model folder, or a dense encoder's, or a hub id of one.
 
     Of a SPLADE folder with a query encoder of its own the document encoder is taken. An encoder without a masked
     language head gets a new one: its layers are drawn from `seed`, its decoder is tied to the token embeddings.
+    With `from_scratch` only its shape and its tokenizer are taken, and every weight is drawn from `seed`.
 
     Raises:
         ModelError: if it cannot be opened, is a decoder, has no tokenizer with a mask token, or has no architecture
@@ -72,7 +73,16 @@ def load_start(path_or_id: str | Path, seed: int) -> Start:
         files = read_tokenizer_files(tokenizer, bare)
     if tokenizer.mask_token_id is None:
         raise ModelError(f"the tokenizer of {path} has no mask token: name one as mask_token in tokenizer_config.json.")
-    return Start(mlm, tokenizer, files, str(path_or_id), has_new_head)
+    return Start(_draw_anew(mlm, seed) if from_scratch else mlm, tokenizer, files, str(path_or_id), has_new_head)
+
+
+def _draw_anew(mlm: PreTrainedModel, seed: int) -> PreTrainedModel:
+    """Give a model of the same architecture and settings with the weights it has before any training."""
+    import torch
+
+    with quiet_transformers(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return type(mlm)(mlm.config)
 
 
 def _bare_encoder(path: Path) -> Path | None:
