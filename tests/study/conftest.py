@@ -35,6 +35,10 @@ def write_set(folder, seed, splits):
 PREPARE = """
 summary = "negatives"
 
+[set]
+first = "bundled"
+unset = ""
+
 [[stage]]
 name = "bm25"
 kind = "negatives"
@@ -47,6 +51,13 @@ name = "scored"
 kind = "score"
 examples = "@bm25"
 teachers = ["bm25"]
+rescale = "splade:$first"
+
+[[stage]]
+name = "left-out"
+kind = "pretrain"
+when = "unset"
+start = "$unset"
 """
 
 SUITE = """
@@ -98,7 +109,7 @@ loss = "infonce"
 [[scenario]]
 name = "taught"
 label = "MarginMSE"
-start = "bundled"
+start = "$first"
 examples = "@scored"
 loss = "margin_mse"
 levels = ["light"]
@@ -107,6 +118,11 @@ levels = ["light"]
 name = "bm25"
 label = "BM25"
 model = "bm25"
+
+[[reference]]
+name = "untrained"
+label = "as it was"
+model = "$first"
 
 [[gain]]
 name = "distillation"

@@ -40,7 +40,8 @@ def test_every_cell_and_reference_is_measured_on_every_set(ground, done):
     found = {(row["scenario"], row["level"], row["seed"], row["set"]) for row in summary["rows"]}
     names = [tuple(name.split(".")) for name in CELLS]
     expected = {(scenario, level, int(seed), one) for scenario, level, seed in names for one in ("near", "far")}
-    assert found == expected | {("bm25", None, None, "near"), ("bm25", None, None, "far")}
+    references = {(name, None, None, one) for name in ("bm25", "untrained") for one in ("near", "far")}
+    assert found == expected | references
     bm25 = next(row for row in summary["rows"] if row["scenario"] == "bm25")
     assert "flops" not in bm25 and 0 < bm25["measures"]["nDCG@10"] <= 1
     assert {one.state for one in plan_study(read_study(ground / "study.toml"), out)} == {"finished"}
@@ -128,6 +129,7 @@ def test_parts_come_to_the_whole(ground, done, tmp_path):
         (('name = "taught"', 'name = "a.b"'), "No dots or slashes"),
         (('summary = "a', 'sumary = "a'), "unknown key 'sumary'"),
         (('over = "plain"', 'ower = "plain"'), "unknown key 'ower'"),
+        (('model = "$first"', 'model = "$frist"'), "no setting 'frist'. did you mean first"),
         (('label = "BM25"', "label = 3"), "label must be a text"),
     ],
 )
@@ -148,6 +150,9 @@ def test_a_wrong_file_is_refused_with_the_place(ground, tmp_path, change, why):
         (("steps = 2", "stpes = 2"), "unknown setting 'stpes'"),
         (('examples = "@scored"', 'examples = "@score"'), "no stage @score"),
         (('loss = "margin_mse"', 'loss = "margin"'), "margin"),
+        (('start = "$first"', 'start = "$frist"'), "Did you mean first"),
+        (('start = "$first"', 'start = "$unset"'), "start must be given"),
+        (('model = "$first"', 'model = "$unset"'), "--set unset="),
     ],
 )
 def test_a_wrong_setting_of_the_last_cell_is_known_before_the_first(ground, done, tmp_path, change, why):
@@ -176,7 +181,7 @@ def everglade(*words):
 def test_the_command_plans_and_prints(ground, done):
     out, _, _ = done
     planned = everglade(ground / "study.toml", "--dry-run")
-    assert planned.returncode == 0 and planned.stdout.count("to do") == len(CELLS) + 1
+    assert planned.returncode == 0 and planned.stdout.count("to do") == len(CELLS) + 2
     words = (ground / "study.toml", "--collection", ground / "sets" / "near", "--sets", ground / "sets", "-o", out)
     printed = everglade(*words, "--quiet")
     assert printed.returncode == 0, printed.stderr

@@ -60,7 +60,7 @@ def run_cell(
 ) -> None:
     """Train a cell and measure it, as far as that has not been done."""
     folder = find_cell(out, cell.name)
-    recipe = cell.recipe(study.train, outputs)
+    recipe = cell.recipe(study, outputs)
     recipe = dataclasses.replace(recipe, text=write_toml(recipe))
     report = run_recipe(recipe, ground.collection, folder, split=ground.split, announce=announce)
     about = {"scenario": cell.scenario.name, "level": cell.level.name, "seed": cell.seed}
@@ -73,9 +73,9 @@ def measure_reference(study: Study, reference: Reference, sets: Path, out: Path)
     folder = find_cell(out, reference.name)
     folder.mkdir(parents=True, exist_ok=True)
     about = {"scenario": reference.name, "level": None, "seed": None}
-    if reference.model != "bm25":
-        model = str(NAMED_MODELS.get(reference.model, reference.model))
-        _measure(study.suite, model, folder, sets, about)
+    model = study.model_of(reference)
+    if model != "bm25":
+        _measure(study.suite, str(NAMED_MODELS.get(model, model)), folder, sets, about)
         return
     runs = folder / "runs"
     for one in study.suite.sets:

@@ -19,7 +19,7 @@ Such a file::
     [[scenario]]
     name = "distil-mse"
     label = "DistilMSE"
-    start = "bundled"           # a model, or what a stage of `prepare` left: "@cocondenser"
+    start = "bundled"           # a model, or what a stage of `prepare` left, "@cocondenser", or its setting, "$start"
     examples = "@score-bm25"
     loss = "margin_mse"         # any other setting of a training
     levels = ["middle"]         # all levels, if none are named
@@ -27,7 +27,7 @@ Such a file::
     [[reference]]               # what is measured without training: a model, or bm25
     name = "bm25"
     label = "BM25"
-    model = "bm25"
+    model = "bm25"              # or "$start"
 
     [[gain]]                    # a difference that the study is about, level by level
     name = "distillation"
@@ -117,20 +117,21 @@ class Cell:
         """The name of its folder."""
         return f"{self.scenario.name}.{self.level.name}.{self.seed}"
 
-    def recipe(self, train: Mapping[str, Any], outputs: Mapping[str, Path]) -> Recipe:
+    def recipe(self, study: Study, outputs: Mapping[str, Path]) -> Recipe:
         """Give the recipe of the training.
 
         Args:
-            train: Settings of every training.
+            study: The study it is one of.
             outputs: What each stage of the preparation left.
 
         Raises:
             ConfigError: if a setting names a stage that there is not.
         """
-        settings = {**train, **self.scenario.settings, **self.level.settings, "seed": self.seed}
+        settings = {**study.train, **self.scenario.settings, **self.level.settings, "seed": self.seed}
         filled = {key: _fill_in(value, outputs, f"{self.name}, {key}") for key, value in settings.items()}
         stage = {"name": "train", "kind": "train", "give": "final", **filled}
-        return Recipe(self.name, self.scenario.label, "", {**DEFAULTS, "seed": self.seed}, (stage,), "")
+        known = {**study.settings, **DEFAULTS, "seed": self.seed}
+        return Recipe(self.name, self.scenario.label, "", known, (stage,), "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +165,26 @@ class Study:
     scenarios: tuple[Scenario, ...]
     references: tuple[Reference, ...] = ()
     gains: tuple[Gain, ...] = field(default=())
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """Settings of the preparation, which scenarios and references may name."""
+        return {} if self.prepare is None else self.prepare.settings
+
+    def model_of(self, reference: Reference) -> str:
+        """Give the model that a reference names, itself or by a setting.
+
+        Raises:
+            ConfigError: if that setting has no value.
+        """
+        if not reference.model.startswith("$"):
+            return reference.model
+        name = reference.model[1:]
+        if not self.settings[name]:
+            raise ConfigError(
+                f"{self.name}, reference {reference.name}: {name} has no value. Give it by --set {name}=..."
+            )
+        return str(self.settings[name])
 
     def cells(self) -> list[Cell]:
         """Give every training, level by level and seed by seed."""
@@ -270,6 +291,11 @@ def _check(study: Study, path: Path) -> None:
     for name in (study.baseline, *(one for gain in study.gains for one in (gain.of, gain.over))):
         if name not in names:
             raise ConfigError(f"{path}: no scenario {name!r}. {suggest_name(name, names, 'scenarios')}")
+    for reference in study.references:
+        named = reference.model.removeprefix("$")
+        if named != reference.model and named not in study.settings:
+            hint = suggest_name(named, list(study.settings))
+            raise ConfigError(f"{path}, reference {reference.name}: the preparation has no setting {named!r}. {hint}")
     sets = [one.name for one in study.suite.sets]
     for name in study.in_domain:
         if name not in sets:

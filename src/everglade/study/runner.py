@@ -81,7 +81,9 @@ def run_study(
     outputs = _prepare(study, ground, out / "prepare", announce)
     first, step = (part[0] - 1, part[1]) if part else (0, 1)
     for cell in cells:
-        cell.recipe(study.train, outputs).resolve()  # a mistake in the last is to be known before the first
+        cell.recipe(study, outputs).resolve()  # a mistake in the last is to be known before the first
+    for reference in study.references:
+        study.model_of(reference)
     for reference in study.references[first::step]:
         announce(f"{reference.label}: measured as it is")
         measure_reference(study, reference, ground.sets, out)
