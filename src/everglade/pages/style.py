@@ -35,7 +35,7 @@ nav ul { list-style: none; padding: 0; margin: .9rem 0 0; display: flex; flex-wr
 a { color: var(--accent); text-decoration-thickness: 1px; text-underline-offset: .15em; }
 .remark { background: var(--remark); border-left: 3px solid var(--remark-line); padding: .5rem .8rem; }
 .table {  /* a shade on the right where there is more to scroll to */
-  overflow-x: auto; margin: 1rem 0 1.4rem;
+  overflow-x: auto; margin: 1rem min(0px, 30rem - 50vw) 1.4rem 0;  /* wide ones reach into the margin of the page */
   background:
     linear-gradient(to left, var(--ground) 40%, transparent) right / 2.4rem 100% no-repeat local,
     linear-gradient(to left, var(--line), transparent) right / .9rem 100% no-repeat scroll;
@@ -84,6 +84,7 @@ details { border: 1px solid var(--line); border-radius: .35rem; margin: .6rem 0;
 summary { cursor: pointer; padding: .5rem .9rem; }
 details[open] > summary { border-bottom: 1px solid var(--line); }
 details > div { padding: .3rem .9rem .7rem; min-width: 0; }
+details .table { margin-right: 0; }
 :focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; }
 @media (max-width: 40rem) {
   main { padding: 1.4rem 1rem 3rem; }
@@ -102,7 +103,7 @@ details > div { padding: .3rem .9rem .7rem; min-width: 0; }
   main { max-width: none; padding: 0; }
   nav { display: none; }
   .plot.wide { display: block; } .plot.narrow { display: none; }
-  .table { overflow: visible; }
+  .table { overflow: visible; margin-right: 0; }
   details::details-content { display: block; content-visibility: visible; height: auto; }
   figure, tr, blockquote, pre { break-inside: avoid; }
   h2, h3, summary, caption { break-after: avoid; }

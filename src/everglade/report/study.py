@@ -81,7 +81,7 @@ def report_study(folder: Path, command: str, measure: str | None = None) -> Page
     if measure not in measures:
         raise InputError(f"has no {measure}. It has: {', '.join(measures)}", folder / "study.json")
     lines, sets = _group(rows), list(dict.fromkeys(str(row["set"]) for row in rows))
-    page = Page(f"Study {study.get('name') or folder.resolve().name}", _subtitle(rows, lines, sets))
+    page = Page(f"Study: {study.get('name') or folder.resolve().name}", _subtitle(rows, lines, sets))
     if isinstance(study.get("summary"), str):
         page.add_paragraph(study["summary"])
     cells = study.get("cells")
