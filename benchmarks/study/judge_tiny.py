@@ -1,11 +1,11 @@
-"""Candidates for the bundled model beside the one that is bundled, on sets that none was trained on.
+"""Models beside SPLADE-tiny, from which they were trained, on sets that none was trained on.
 
-    python benchmarks/study/judge_tiny.py --sets SETS CANDIDATE... [--start bundled] [--result everglade_tiny]
+    python benchmarks/study/judge_tiny.py --sets SETS --start SPLADE_TINY [CANDIDATE...] [--result everglade_tiny]
 
 SETS is what make_mixture.py made. Each model reads and searches every set of docs/models/everglade-tiny/suite.toml.
 Given are nDCG@10, the difference to the start with its 95 % interval and paired t-test on every set, the means over the
 sets, and FLOPS. A candidate may take the bundled model's place if its mean is greater and its mean FLOPS is not.
-Candidates are model folders, or NAME=FOLDER. Writes benchmarks/results/RESULT.json.
+Candidates are model folders, or NAME=FOLDER; the bundled model, if none is named. Writes benchmarks/results/RESULT.json.
 """
 
 from __future__ import annotations
@@ -63,14 +63,14 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("candidates", nargs="*", metavar="CANDIDATE")
     parser.add_argument("--sets", type=Path, required=True)
-    parser.add_argument("--start", type=Path, default=bundled_model())
+    parser.add_argument("--start", type=Path, required=True)
     parser.add_argument("--result", default="everglade_tiny")
     options = parser.parse_args()
     suite = read_suite(SUITE)
     start = judge(START, options.start, suite, options.sets)
     table = {START: describe(start)}
     print(START, table[START], flush=True)
-    for candidate in options.candidates:
+    for candidate in options.candidates or [f"everglade-tiny={bundled_model()}"]:
         name, _, folder = candidate.rpartition("=")
         name = name or Path(folder).name
         found = judge(name, folder, suite, options.sets)

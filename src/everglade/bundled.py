@@ -8,7 +8,7 @@ __all__ = ["bundled_collection", "bundled_model"]
 
 
 def bundled_model() -> Path:
-    """Give the folder of the bundled model, SPLADE-tiny; its README.md and NOTICE name its origin."""
+    """Give the folder of the bundled model, everglade-tiny; its README.md and NOTICE name its origin."""
     return Path(__file__).parent / "demo" / "model"
 
 

@@ -11,9 +11,9 @@ from everglade.texts import open_collection, write_run
 DOCUMENTS = {
     "d1": ("Headache", "Aspirin and rest relieve most headaches."),
     "d2": ("Bridge", "The bridge was closed after the flood."),
-    "d3": ("", "Migraine is treated with triptans."),
+    "d3": ("", "Migraine is treated with triptans, after a flood of light too."),
     "d4": ("River", "After heavy rain the river floods the road and the bridge."),
-    "d5": ("Garden", "Moss and fern grow in the shade."),
+    "d5": ("Garden", "Moss and fern grow in the shade of the bridge."),
 }
 QUERIES = {
     "d4": "flood damage to a bridge",

@@ -77,11 +77,11 @@ def test_beir_leaves_out_the_querys_own_document_of_one_more_hit(judged, place, 
         assert "d4" not in found.run["d4"]
         assert found.per_query["d4"]["RR@3"] == 1.0
     by_index = measure(place / "small.idx", judged, convention="beir")
-    assert [len(hits) for hits in by_index.run.values()] == [3, 3, 3]
+    assert len(by_index.run["d4"]) == 3
     with open_system(SystemSpec(str(place / "small.idx"), "it"), judged, WORK) as system:
         four = system.index.search_many(judged.queries, k=4)
-    assert list(by_index.run["d4"]) == [id for id in four["d4"] if id != "d4"]
-    assert list(by_index.run["q1"]) == list(four["q1"])[:3]
+    for query, found in by_index.run.items():
+        assert list(found) == [id for id in four[query] if id != query][:3]
 
 
 def test_trec_dl_counts_from_2_on(judged, place):
