@@ -159,6 +159,7 @@ def study(tmp_path):
         "p_randomisation_corrected": 0.01,
     }
     gain = {"name": "teachers", "of": "distil", "over": "plain", "level": "sparse", "gain": {"squad": 0.1, "all": 0.1}}
+    gain["tests"] = {"squad": {"p_randomisation": 0.01}}
     whole = {
         "name": "of the tests",
         "summary": f"What is added? {HOSTILE}",

@@ -207,6 +207,7 @@ def test_a_study(study):
     assert "0.6550 ± 0.0071" in found.of("b")
     assert "0.5050 ± 0.0071" in found.of("bdi")
     assert "0.5500" in found.of("bdi")
+    assert {"+0.1000 *", "+0.1000"} <= set(found.of("bdi"))  # the gain on squad, which is tested, and on average
     assert found.of("h3") == ["zero-shot mean", "squad", "scifact", "medquad"]
     assert {"BM25", "plain <i>", "distil <i>", "sparse", "Pareto front"} <= set(found.of("text"))
     assert page.to_html() == make_report([str(study)]).to_html()

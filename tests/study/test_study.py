@@ -89,6 +89,11 @@ def test_gains_and_tests_are_at_the_same_level(done):
     tests = {(one["level"], one["set"], one["run"]): one for one in summary["tests"]}
     assert set(tests) == {("light", "near", "taught"), ("light", "far", "taught")}
     assert tests["light", "far", "taught"]["difference"] == pytest.approx(gain["gain"]["far"])
+    # Taught over plain is also what is tested against the baseline; of two, nothing is corrected.
+    assert set(gain["tests"]) == {"near", "far"}
+    for name, test in gain["tests"].items():
+        assert test == {key: value for key, value in tests["light", name, "taught"].items() if key in test}
+        assert test["p_randomisation_corrected"] == test["p_randomisation"]
 
 
 def test_a_second_call_trains_and_measures_nothing(ground, done, monkeypatch):

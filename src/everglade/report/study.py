@@ -19,7 +19,7 @@ from everglade.pages.figures import Point, draw_frontier
 from everglade.pages.page import Column, Page, Shown, Value
 from everglade.report.provenance import add_provenance, describe_versions, hash_files
 from everglade.report.reading import read_json
-from everglade.report.significance import mark, signed
+from everglade.report.significance import LEVEL, mark, signed
 
 __all__ = ["report_study"]
 
@@ -269,13 +269,22 @@ def _add_gains(page: Page, study: Mapping[str, Any], measure: str) -> None:
         [
             (
                 *(str(one.get(key) or "") for key in ("name", "of", "over", "level")),
-                *(signed(one["gain"][name]) if name in one["gain"] else None for name in names),
+                *(_gain(one, name) for name in names),
             )
             for one in gains
         ],
         f"Difference in the study's first measure ({measure}) between two scenarios that differ in one thing: above "
-        f"zero, that thing helps.",
+        f"zero, that thing helps. A star: p below .05 on that set, by a two-sided randomisation test, paired over "
+        f"queries whose values are means over the seeds, not corrected.",
     )
+
+
+def _gain(one: Mapping[str, Any], name: str) -> str | None:
+    """Give a gain on a set, with a star if the study's test finds it significant."""
+    if name not in one["gain"]:
+        return None
+    test = one.get("tests", {}).get(name)
+    return signed(one["gain"][name]) + (" *" if test is not None and test["p_randomisation"] < LEVEL else "")
 
 
 def _add_provenance(

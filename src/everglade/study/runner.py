@@ -3,7 +3,7 @@
     OUT/
       prepare/      the folder of the recipe `prepare`
       cells/        a folder for each training and reference, see everglade.study.cells
-      study.json    the summary of all cells that are finished, see everglade.study.summary
+      study.json    the summary of all cells that are finished, see everglade.study.summary; tests come at the end
 
 Several processes may share the cells, as parts i of n, once the preparation is finished.
 """
@@ -91,7 +91,7 @@ def run_study(
         if number % step == first:
             announce(f"[{number + 1}/{len(cells)}] {cell.name}")
             run_cell(study, cell, outputs, ground, out, announce)
-            write_summary(summarise_study(study, out), out)
+            write_summary(summarise_study(study, out, tested=False), out)
     summary = summarise_study(study, out)
     write_summary(summary, out)
     return summary

@@ -10,7 +10,8 @@ study.json holds all of it, as plain values::
     tests       each scenario against the baseline at the same level on each set, in the first measure: paired over
                 queries, whose values are means over the seeds; corrected for the scenarios, see
                 everglade.evaluation.significance
-    gains       each named difference at each level: in the first measure, on each set and on average
+    gains       each named difference at each level: in the first measure, on each set and on average; with a test like
+                those above on each set, of two scenarios and so without correction
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from everglade import durable
-from everglade.evaluation.significance import compare_values
+from everglade.evaluation.significance import Comparison, compare_values
 from everglade.study.cells import find_cell, read_figures, read_values
 
 if TYPE_CHECKING:
@@ -39,8 +40,8 @@ Values = dict[str, dict[str, float]]
 """set -> query id -> value."""
 
 
-def summarise_study(study: Study, out: str | Path) -> dict[str, Any]:
-    """Give the summary of the cells in `out` that are finished."""
+def summarise_study(study: Study, out: str | Path, *, tested: bool = True) -> dict[str, Any]:
+    """Give the summary of the cells in `out` that are finished; without tests, which take longer, unless `tested`."""
     out = Path(out)
     cells = study.cells()
     labels = {one.name: one.label for one in study.scenarios} | {one.name: one.label for one in study.references}
@@ -58,6 +59,12 @@ def summarise_study(study: Study, out: str | Path) -> dict[str, Any]:
         for name, own in one["sets"].items()
     ]
     means = list(_average(study, rows))
+    values = {
+        (scenario.name, level.name): average
+        for level in study.levels
+        for scenario in study.scenarios
+        if tested and (average := _average_queries(study, out, scenario.name, level.name, found))
+    }
     return {
         "name": study.name,
         "summary": study.summary,
@@ -73,8 +80,8 @@ def summarise_study(study: Study, out: str | Path) -> dict[str, Any]:
         "seconds": {name: one["seconds"] for name, one in found.items() if one is not None},
         "rows": rows,
         "means": means,
-        "tests": list(_test(study, out, found)),
-        "gains": list(_gains(study, means)),
+        "tests": list(_test(study, values)),
+        "gains": list(_gains(study, means, values)),
     }
 
 
@@ -120,23 +127,23 @@ def _spread(of_seeds: Sequence[Mapping[str, float]]) -> dict[str, Any]:
     return {"mean": mean, "deviation": deviation}
 
 
-def _test(study: Study, out: Path, found: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    measure = study.suite.measures[0]
+def _test(study: Study, values: Mapping[tuple[str, str], Values]) -> Iterator[dict[str, Any]]:
     for level in study.levels:
-        values = {
-            scenario.name: average
-            for scenario in study.scenarios
-            if (average := _average_queries(study, out, scenario.name, level.name, found))
-        }
-        if study.baseline not in values or len(values) < 2:
+        own = {scenario: found for (scenario, name), found in values.items() if name == level.name}
+        if study.baseline not in own or len(own) < 2:
             continue
         for one in study.suite.sets:
-            by_query = {
-                name: {query: {measure: value} for query, value in sets[one.name].items()}
-                for name, sets in values.items()
-            }
-            for comparison in compare_values(by_query, study.baseline, [measure]):
+            for comparison in _compare(study, own, study.baseline, one.name):
                 yield {"level": level.name, "set": one.name, **asdict(comparison)}
+
+
+def _compare(study: Study, values: Mapping[str, Values], baseline: str, name: str) -> list[Comparison]:
+    """Compare scenarios with one of them on one set."""
+    measure = study.suite.measures[0]
+    by_query = {
+        scenario: {query: {measure: value} for query, value in sets[name].items()} for scenario, sets in values.items()
+    }
+    return compare_values(by_query, baseline, [measure])
 
 
 def _average_queries(study: Study, out: Path, scenario: str, level: str, found: Mapping[str, Any]) -> Values | None:
@@ -151,13 +158,22 @@ def _average_queries(study: Study, out: Path, scenario: str, level: str, found: 
     }
 
 
-def _gains(study: Study, means: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+def _gains(
+    study: Study, means: Sequence[Mapping[str, Any]], values: Mapping[tuple[str, str], Values]
+) -> Iterator[dict[str, Any]]:
     measure = study.suite.measures[0]
     known = {(one["scenario"], one["level"], one["set"]): one["mean"] for one in means}
-    sets = [*(one.name for one in study.suite.sets), ZERO_SHOT, ALL]
+    own = [one.name for one in study.suite.sets]
     for level in study.levels:
         for gain in study.gains:
-            pairs = {name: [known.get((one, level.name, name)) for one in (gain.of, gain.over)] for name in sets}
+            pairs = {
+                name: [known.get((one, level.name, name)) for one in (gain.of, gain.over)]
+                for name in (*own, ZERO_SHOT, ALL)
+            }
             differences = {name: of[measure] - over[measure] for name, (of, over) in pairs.items() if of and over}
-            if differences:
-                yield {"name": gain.name, "of": gain.of, "over": gain.over, "level": level.name, "gain": differences}
+            if not differences:
+                continue
+            both = {one: values[one, level.name] for one in (gain.of, gain.over) if (one, level.name) in values}
+            tests = {name: asdict(_compare(study, both, gain.over, name)[0]) for name in own} if len(both) == 2 else {}
+            about = {"name": gain.name, "of": gain.of, "over": gain.over, "level": level.name}
+            yield {**about, "gain": differences, "tests": tests}
