@@ -5,7 +5,8 @@
 SETS is what make_mixture.py made. Each model reads and searches every set of docs/models/everglade-tiny/suite.toml.
 Given are nDCG@10, the difference to the start with its 95 % interval and paired t-test on every set, the means over the
 sets, and FLOPS. A candidate may take the bundled model's place if its mean is greater and its mean FLOPS is not.
-Candidates are model folders, or NAME=FOLDER; the bundled model, if none is named. Writes benchmarks/results/RESULT.json.
+Candidates are model folders, or NAME=FOLDER; the bundled model, if none is named. Writes
+benchmarks/results/RESULT.json.
 """
 
 from __future__ import annotations
