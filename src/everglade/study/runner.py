@@ -80,10 +80,11 @@ def run_study(
         raise InputError("no such folder of sets", ground.sets)
     outputs = _prepare(study, ground, out / "prepare", announce)
     first, step = (part[0] - 1, part[1]) if part else (0, 1)
-    for cell in cells:
-        cell.recipe(study, outputs).resolve()  # a mistake in the last is to be known before the first
+    # A mistake in the last is to be known before the first is begun.
     for reference in study.references:
         study.model_of(reference)
+    for cell in cells:
+        cell.recipe(study, outputs).resolve()
     for reference in study.references[first::step]:
         announce(f"{reference.label}: measured as it is")
         measure_reference(study, reference, ground.sets, out)
