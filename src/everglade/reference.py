@@ -92,8 +92,9 @@ def quantise_queries(queries: SparseMatrix, max_mass: int | None = None) -> tupl
 
     Args:
         queries: The weights.
-        max_mass: What the impacts of a query may sum to; `MAX_WIDE_QUERY_MASS` of the engine where segments are wide.
-            A query that might pass it gets a scale that rounding cannot lift above it. None sets no limit.
+        max_mass: What the impacts of a query may sum to, so that no score passes 32 bits: the engine's
+            `MAX_QUERY_MASS`, which takes more than 4,113 terms to pass, or `MAX_WIDE_QUERY_MASS` where segments are
+            wide. A query that might pass it gets a scale that rounding cannot lift above it. None sets no limit.
     """
     rows = np.repeat(np.arange(len(queries)), np.diff(queries.indptr))
     weights = queries.weights.astype(np.float64)

@@ -5,6 +5,9 @@ import random
 
 import pytest
 
+from everglade.study.reading import read_study
+from everglade.study.runner import run_study
+
 WORDS = "sun river glade moss heron otter fern rain warm cold swim fly grow stone cloud".split()  # noqa: SIM905
 
 
@@ -141,3 +144,22 @@ def ground(tmp_path_factory, write_tiny):
     for name, text in (("prepare", PREPARE), ("suite", SUITE), ("study", STUDY)):
         (folder / f"{name}.toml").write_text(text.replace("bundled", str(tiny)))
     return folder
+
+
+@pytest.fixture(scope="session")
+def run_in():
+    """Run the study of a ground, or another file beside it."""
+
+    def run(ground, out, study=None, **how):
+        design = read_study(study or ground / "study.toml")
+        return run_study(design, ground / "sets" / "near", ground / "sets", out, **how)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def done(ground, run_in, tmp_path_factory):
+    """A finished study: its folder, its summary and what it said."""
+    out = tmp_path_factory.mktemp("done") / "out"
+    said = []
+    return out, run_in(ground, out, announce=said.append), said

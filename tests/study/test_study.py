@@ -10,23 +10,11 @@ import pytest
 
 from everglade.errors import ConfigError, InputError
 from everglade.study import cells as cells_module
-from everglade.study.design import read_study
+from everglade.study.reading import read_study
 from everglade.study.runner import plan_study, run_study
 from everglade.study.summary import summarise_study
 
 CELLS = ["plain.light.1", "taught.light.1", "plain.light.2", "taught.light.2", "plain.none.1", "plain.none.2"]
-
-
-@pytest.fixture(scope="module")
-def done(ground, tmp_path_factory):
-    out = tmp_path_factory.mktemp("done") / "out"
-    said = []
-    return out, run(ground, out, announce=said.append), said
-
-
-def run(ground, out, study=None, **how):
-    design = read_study(study or ground / "study.toml")
-    return run_study(design, ground / "sets" / "near", ground / "sets", out, **how)
 
 
 def test_cells_come_level_by_level_and_seed_by_seed(ground):
@@ -96,28 +84,28 @@ def test_gains_and_tests_are_at_the_same_level(done):
         assert test["p_randomisation_corrected"] == test["p_randomisation"]
 
 
-def test_a_second_call_trains_and_measures_nothing(ground, done, monkeypatch):
+def test_a_second_call_trains_and_measures_nothing(ground, done, monkeypatch, run_in):
     out, summary, _ = done
     monkeypatch.setattr(cells_module, "run_suite", lambda *_, **__: pytest.fail("measured again"))
     said = []
-    assert run(ground, out, announce=said.append) == summary
+    assert run_in(ground, out, announce=said.append) == summary
     assert sum("reused" in line for line in said) == len(CELLS)
 
 
-def test_a_cell_without_figures_is_measured_again_and_comes_out_the_same(ground, done, tmp_path):
+def test_a_cell_without_figures_is_measured_again_and_comes_out_the_same(ground, done, tmp_path, run_in):
     out, summary, _ = done
     shutil.copytree(out, tmp_path / "copy")
     (tmp_path / "copy" / "cells" / "taught.light.2" / "figures.json").unlink()
     (tmp_path / "copy" / "study.json").unlink()
-    assert run(ground, tmp_path / "copy") == summary
+    assert run_in(ground, tmp_path / "copy") == summary
 
 
-def test_parts_come_to_the_whole(ground, done, tmp_path):
+def test_parts_come_to_the_whole(ground, done, tmp_path, run_in):
     out, summary, _ = done
     shutil.copytree(out / "prepare", tmp_path / "parts" / "prepare")
-    first = run(ground, tmp_path / "parts", part=(1, 2))
+    first = run_in(ground, tmp_path / "parts", part=(1, 2))
     assert first["cells"] == {"planned": 6, "finished": 3}
-    both = run(ground, tmp_path / "parts", part=(2, 2))
+    both = run_in(ground, tmp_path / "parts", part=(2, 2))
     without_times = [{key: value for key, value in one.items() if key != "seconds"} for one in (both, summary)]
     assert without_times[0] == without_times[1]
 
@@ -126,6 +114,19 @@ def test_parts_come_to_the_whole(ground, done, tmp_path):
     ("change", "why"),
     [
         (("seeds = [1, 2]", "seeds = [1.5]"), "seeds must be whole numbers"),
+        (("seeds = [1, 2]", "seeds = 3"), "seeds must be whole numbers such as [1, 2, 3], not 3"),
+        (("seeds = [1, 2]", "seeds = [1, 1]"), "a seed stands twice in [1, 1]"),
+        (("[[gain]]", "[gain]"), "Write [[gain]], with two brackets"),
+        (('suite = "suite.toml"', "suite = 5"), "suite must be a text, not 5"),
+        (('prepare = "prepare.toml"', "prepare = 5"), "prepare must be a text, not 5"),
+        (('in_domain = ["near"]', 'in_domain = "near"'), "in_domain must be a list of names"),
+        (('levels = ["light"]', 'levels = "light"'), "levels must be a list of names"),
+        (('levels = ["light"]', "levels = []"), "would not be trained"),
+        (("[train]", "[train]\nseed = 7"), "seed cannot be set here"),
+        (('loss = "margin_mse"', 'loss = "margin_mse"\nkind = "score"'), "kind cannot be set here"),
+        (('label = "MarginMSE"', 'label = "InfoNCE"'), "two scenarios have the label 'InfoNCE'"),
+        (('label = "BM25"', 'label = "InfoNCE"'), "two scenarios have the label 'InfoNCE'"),
+        (('of = "taught"', 'of = "plain"'), "over itself"),
         (("seeds = [1, 2]", ""), "lacks seeds"),
         (('baseline = "plain"', 'baseline = "plian"'), "did you mean plain"),
         (('levels = ["light"]', 'levels = ["ligth"]'), "did you mean light"),
@@ -160,20 +161,20 @@ def test_a_wrong_file_is_refused_with_the_place(ground, tmp_path, change, why):
         (('model = "$first"', 'model = "$unset"'), "--set unset="),
     ],
 )
-def test_a_wrong_setting_of_the_last_cell_is_known_before_the_first(ground, done, tmp_path, change, why):
+def test_a_wrong_setting_of_the_last_cell_is_known_before_the_first(ground, done, tmp_path, change, why, run_in):
     for file in ground.glob("*.toml"):
         shutil.copy(file, tmp_path)
     text = (ground / "study.toml").read_text()
     (tmp_path / "study.toml").write_text(text.replace(*change))
     shutil.copytree(done[0] / "prepare", tmp_path / "out" / "prepare")
     with pytest.raises(ConfigError, match=why):
-        run(ground, tmp_path / "out", study=tmp_path / "study.toml")
+        run_in(ground, tmp_path / "out", study=tmp_path / "study.toml")
     assert not (tmp_path / "out" / "cells").exists()
 
 
-def test_an_unknown_scenario_and_a_missing_folder_are_refused(ground, tmp_path):
+def test_an_unknown_scenario_and_a_missing_folder_are_refused(ground, tmp_path, run_in):
     with pytest.raises(ConfigError, match="plain, taught"):
-        run(ground, tmp_path, only=["taut"])
+        run_in(ground, tmp_path, only=["taut"])
     with pytest.raises(InputError, match="no such folder of sets"):
         run_study(read_study(ground / "study.toml"), "near", tmp_path / "none", tmp_path / "out")
 

@@ -48,7 +48,7 @@ def study(
 
     Example: everglade study study.toml --collection sets/squad --sets sets -o out --shard 2/2
     """
-    from everglade.study.design import read_study
+    from everglade.study.reading import read_study
     from everglade.study.runner import plan_study, run_study
 
     chosen = read_study(design).override(dict(map(parse_pair, setting or [])))

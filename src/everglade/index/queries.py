@@ -36,7 +36,7 @@ def quantise(queries: SparseMatrix, max_mass: int | None = None) -> tuple[Impact
     shares = queries.weights.astype(np.float64)
     shares *= MAX_QUERY_IMPACT
     shares /= heaviest.repeat(counts)
-    if max_mass is not None:
+    if max_mass is not None and counts.max(initial=0) * (MAX_QUERY_IMPACT + 0.5) > max_mass:  # else none can pass it
         scales, shares = _shrink(scales, shares, counts, max_mass)
     impacts = np.rint(shares).astype(np.uint32)
     if np.count_nonzero(impacts) == len(impacts):

@@ -106,7 +106,7 @@ class Snapshot:
 
     def quantise(self, queries: SparseMatrix) -> tuple[Impacts, NDArray[np.float64]]:
         """Give the impacts of queries as this index searches them, and the scale of each query."""
-        most = _engine.MAX_WIDE_QUERY_MASS if self.meta.options.is_wide else None
+        most = _engine.MAX_WIDE_QUERY_MASS if self.meta.options.is_wide else _engine.MAX_QUERY_MASS
         return quantise(queries, most)
 
     def everything(self) -> Shown:

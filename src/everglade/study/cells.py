@@ -1,8 +1,11 @@
 """One training of a study, or one reference, measured on every set; each in a folder of its own.
 
 OUT/cells/SCENARIO.LEVEL.SEED/      a recipe's folder with the training, and
-  figures.json                      what it came to on each set, and of what that depends
+  figures.json                      what it came to on each set, and of what that depends:
+                                    asked, what the study asks of it; ground, what it stood on; key, what was measured
   values.json                       set -> query id -> value of the suite's first measure
+
+Figures count only while they are those of the question that the study asks now, on what it stands on now.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from everglade import durable
 from everglade.assess.suite_run import run_suite
@@ -22,27 +25,21 @@ from everglade.recipes.as_toml import write_toml
 from everglade.recipes.kinds import NAMED_MODELS
 from everglade.recipes.plan import Digests
 from everglade.recipes.runner import run_recipe
+from everglade.study.design import Reference
+from everglade.study.ground import read_ground
 
 if TYPE_CHECKING:
     from everglade.assess.assessment import Assessment
     from everglade.evaluation.suite import Suite
-    from everglade.study.design import Cell, Reference, Study
-    from everglade.texts import Collection
+    from everglade.study.design import Cell, Study
+    from everglade.study.ground import Ground
 
-__all__ = ["Ground", "find_cell", "measure_reference", "read_figures", "read_values", "run_cell"]
+__all__ = ["find_cell", "measure_reference", "read_course", "read_finished", "read_values", "read_versions", "run_cell"]
 
 DEPTH = 100
 """Hits that are asked for; a measure that looks at more is refused."""
 
 Announce = Callable[[str], None]
-
-
-class Ground(NamedTuple):
-    """What a study stands on: the collection and split that it trains on, and the folder of its test sets."""
-
-    collection: str | Path | Collection
-    split: str | None
-    sets: Path
 
 
 def find_cell(out: Path, name: str) -> Path:
@@ -65,57 +62,67 @@ def run_cell(
     report = run_recipe(recipe, ground.collection, folder, split=ground.split, announce=announce)
     about = {"scenario": cell.scenario.name, "level": cell.level.name, "seed": cell.seed}
     seconds = {stage.name: stage.seconds for stage in report.stages}
-    _measure(study.suite, str(report.outputs["train"]), folder, ground.sets, {**about, "seconds": seconds})
+    model = str(report.outputs["train"])
+    _measure(study, cell, model, ground.sets, out, {**about, "seconds": seconds})
 
 
 def measure_reference(study: Study, reference: Reference, sets: Path, out: Path) -> None:
     """Measure a model, or BM25, that is not trained."""
-    folder = find_cell(out, reference.name)
-    folder.mkdir(parents=True, exist_ok=True)
-    about = {"scenario": reference.name, "level": None, "seed": None}
+    find_cell(out, reference.name).mkdir(parents=True, exist_ok=True)
     model = study.model_of(reference)
-    if model != "bm25":
-        _measure(study.suite, str(NAMED_MODELS.get(model, model)), folder, sets, about)
+    about = {"scenario": reference.name, "level": None, "seed": None}
+    _measure(study, reference, str(NAMED_MODELS.get(model, model)), sets, out, about)
+
+
+def _measure(study: Study, one: Cell | Reference, model: str, sets: Path, out: Path, about: Mapping[str, Any]) -> None:
+    """Measure a model, or BM25, on every set, unless the figures of just that are there."""
+    folder, ground = find_cell(out, one.name), read_ground(out)
+    assert ground is not None, "a study writes down what it stands on before its first cell"
+    key = _digest(
+        [_asked_of(study.suite), model if model == "bm25" else Digests().of(model, is_file=False), ground["sets"]]
+    )
+    about = {"key": key, "asked": digest_question(study, one), "ground": ground, **about}
+    before = read_figures(folder)
+    if before is not None and before["key"] == key and (folder / "values.json").exists():
+        if before != (now := {**before, **about}):
+            durable.write_json(folder / "figures.json", now)
         return
-    runs = folder / "runs"
-    for one in study.suite.sets:
-        _search_by_bm25(str(sets / one.place), one.split, runs / f"{one.name}.trec")
-    _measure(study.suite, str(runs), folder, sets, about)
-
-
-def _search_by_bm25(source: str, split: str | None, file: Path) -> None:
-    from everglade.assess.judged import open_judged
-    from everglade.distill.bm25 import Bm25
-    from everglade.texts import write_run
-
-    if file.exists():
-        return
-    judged = open_judged(source, split)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    write_run(Bm25(judged.documents()).search(judged.queries, k=DEPTH), file, tag="bm25")
-
-
-def _measure(suite: Suite, source: str, folder: Path, sets: Path, about: Mapping[str, Any]) -> None:
-    """Measure a model or a folder of runs on every set, unless the figures of just that are there."""
-    key = _key(suite, source)
-    if (before := read_figures(folder)) is not None and before["key"] == key:
-        return
-    outcome = run_suite(suite, SystemSpec(source, folder.name), sets, workplace=Workplace(DEPTH, 1, timed=False))
+    source = str(_search_by_bm25(study.suite, sets, folder / "runs")) if model == "bm25" else model
+    outcome = run_suite(study.suite, SystemSpec(source, folder.name), sets, workplace=Workplace(DEPTH, 1, timed=False))
     first = outcome.measures[0]
     values = {
         name: {query: row[first] for query, row in one.per_query.items()} for name, one in outcome.assessments.items()
     }
     durable.write_json(folder / "values.json", values)
     figures = {name: _figures(one) for name, one in outcome.assessments.items()}
-    durable.write_json(folder / "figures.json", {"key": key, **about, "sets": figures})
+    durable.write_json(folder / "figures.json", {**about, "sets": figures})
 
 
-def _key(suite: Suite, source: str) -> str:
-    """Give what the figures depend on: the suite, and the model or the runs by their content."""
-    folder = Path(source)
-    runs = sorted(folder.glob("*.trec")) if folder.is_dir() else []
-    content = [Digests().of(str(file), is_file=True) for file in runs] or [Digests().of(source, is_file=False)]
-    return hashlib.sha256(json.dumps([dataclasses.asdict(suite), content, DEPTH]).encode()).hexdigest()
+def _search_by_bm25(suite: Suite, sets: Path, runs: Path) -> Path:
+    from everglade.assess.judged import open_judged
+    from everglade.distill.bm25 import Bm25
+    from everglade.texts import write_run
+
+    runs.mkdir(parents=True, exist_ok=True)
+    for one in suite.sets:
+        judged = open_judged(str(sets / one.place), one.split)
+        write_run(Bm25(judged.documents()).search(judged.queries, k=DEPTH), runs / f"{one.name}.trec", tag="bm25")
+    return runs
+
+
+def digest_question(study: Study, one: Cell | Reference) -> str:
+    """Give a digest of what a study asks of a cell: its settings, the preparation behind them, and the suite."""
+    own = one.model if isinstance(one, Reference) else one.settings(study)
+    preparation = None if study.prepare is None else [study.prepare.settings, study.prepare.stages]
+    return _digest([own, preparation, _asked_of(study.suite)])
+
+
+def _asked_of(suite: Suite) -> Any:  # noqa: ANN401 - JSON values
+    return [suite.convention, suite.measures, [dataclasses.asdict(one) for one in suite.sets], DEPTH]
+
+
+def _digest(value: Any) -> str:  # noqa: ANN401 - JSON values
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def _figures(one: Assessment) -> dict[str, Any]:
@@ -124,8 +131,17 @@ def _figures(one: Assessment) -> dict[str, Any]:
     return {"measures": one.means, "queries": one.queries, "documents": one.documents, **costs}
 
 
+def read_finished(study: Study, one: Cell | Reference, out: Path) -> dict[str, Any] | None:
+    """Give what a cell came to; None if that is not there, or answers another question than the study asks now."""
+    figures = read_figures(find_cell(out, one.name))
+    if figures is None or not (find_cell(out, one.name) / "values.json").exists():
+        return None
+    current = figures.get("asked") == digest_question(study, one) and figures.get("ground") == read_ground(out)
+    return figures if current else None
+
+
 def read_figures(folder: Path) -> dict[str, Any] | None:
-    """Give what a cell came to; None if it is not finished."""
+    """Give the figures in the folder of a cell, whatever they answer; None if there are none."""
     found: dict[str, Any] | None = _read(folder / "figures.json")
     return found
 
@@ -133,6 +149,23 @@ def read_figures(folder: Path) -> dict[str, Any] | None:
 def read_values(folder: Path) -> dict[str, dict[str, float]]:
     """Give set -> query id -> value of a finished cell."""
     return _read(folder / "values.json") or {}
+
+
+def read_course(folder: Path) -> list[list[float]]:
+    """Give what the log of a finished cell's training says: rows of step, ranking loss and FLOPS of the batch."""
+    lines = map(json.loads, (_find_training(folder) / "log.jsonl").read_text(encoding="utf-8").splitlines())
+    return [[line["step"], line["ranking"], line["flops"]] for line in lines if "ranking" in line]
+
+
+def read_versions(folder: Path) -> dict[str, str]:
+    """Give the versions that a finished cell was trained with."""
+    found: dict[str, str] = _read(_find_training(folder) / "manifest.json")["versions"]
+    return found
+
+
+def _find_training(folder: Path) -> Path:
+    (training,) = folder.glob("*-train")
+    return training
 
 
 def _read(file: Path) -> Any:  # noqa: ANN401 - any JSON value

@@ -1,6 +1,7 @@
 """Runs a study: what trainings share, then every cell, then the summary; each once, in this call or an earlier one.
 
     OUT/
+      ground.json   what it stands on, see everglade.study.ground
       prepare/      the folder of the recipe `prepare`
       cells/        a folder for each training and reference, see everglade.study.cells
       study.json    the summary of all cells that are finished, see everglade.study.summary; tests come at the end
@@ -14,14 +15,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from everglade.errors import ConfigError, InputError
+from everglade.errors import ConfigError
 from everglade.recipes.runner import plan_recipe, run_recipe
 from everglade.recipes.stages import find_output
-from everglade.study.cells import Ground, find_cell, measure_reference, read_figures, run_cell
+from everglade.study.cells import measure_reference, read_finished, run_cell
+from everglade.study.ground import Ground, describe_ground, write_ground
 from everglade.study.summary import summarise_study, write_summary
 
 if TYPE_CHECKING:
-    from everglade.study.design import Cell, Study
+    from everglade.study.design import Cell, Reference, Study
     from everglade.texts import Collection
 
 __all__ = ["PlannedCell", "plan_study", "run_study"]
@@ -38,12 +40,18 @@ class PlannedCell(NamedTuple):
 
 
 def plan_study(study: Study, out: str | Path, only: Sequence[str] | None = None) -> list[PlannedCell]:
-    """Say which trainings and references a study consists of, and which of them are finished in `out`."""
-    names = [(one.name, one.label) for one in study.references]
-    names += [(cell.name, cell.scenario.label) for cell in _choose(study, only)]
+    """Say which trainings and references a study consists of, and which of them are finished in `out`.
+
+    Raises:
+        ConfigError: if a setting cannot be used, or there is no such scenario.
+    """
+    cells = _choose(study, only)
+    _check(study, cells)
+    labelled: list[tuple[Cell | Reference, str]] = [(one, one.label) for one in study.references]
+    labelled += [(cell, cell.scenario.label) for cell in cells]
     return [
-        PlannedCell(name, label, "to do" if read_figures(find_cell(Path(out), name)) is None else "finished")
-        for name, label in names
+        PlannedCell(one.name, label, "to do" if read_finished(study, one, Path(out)) is None else "finished")
+        for one, label in labelled
     ]
 
 
@@ -72,19 +80,14 @@ def run_study(
 
     Raises:
         ConfigError: if a setting cannot be used, or there is no such scenario.
-        InputError: if texts or judgements cannot be used.
+        InputError: if texts or judgements cannot be used, or a set of the suite is missing.
         LockHeld: if another process prepares, or trains the same cell.
     """
     cells, out, ground = _choose(study, only), Path(out).absolute(), Ground(collection, split, Path(sets))
-    if not ground.sets.is_dir():
-        raise InputError("no such folder of sets", ground.sets)
+    _check(study, cells)
+    write_ground(describe_ground(ground, study.suite), out)
     outputs = _prepare(study, ground, out / "prepare", announce)
     first, step = (part[0] - 1, part[1]) if part else (0, 1)
-    # A mistake in the last is to be known before the first is begun.
-    for reference in study.references:
-        study.model_of(reference)
-    for cell in cells:
-        cell.recipe(study, outputs).resolve()
     for reference in study.references[first::step]:
         announce(f"{reference.label}: measured as it is")
         measure_reference(study, reference, ground.sets, out)
@@ -104,6 +107,16 @@ def _choose(study: Study, only: Sequence[str] | None) -> list[Cell]:
         if name not in known:
             raise ConfigError(f"{study.name} has no scenario {name!r}. It has: {', '.join(known)}.")
     return [cell for cell in study.cells() if not only or cell.scenario.name in only]
+
+
+def _check(study: Study, cells: Sequence[Cell]) -> None:
+    """Find the mistakes of all cells before anything is run: the preparation alone may take hours."""
+    stages = [] if study.prepare is None else study.prepare.resolve()
+    promised = {stage.name: Path(stage.name) for stage in stages}
+    for reference in study.references:
+        study.model_of(reference)
+    for cell in cells:
+        cell.recipe(study, promised).resolve()
 
 
 def _prepare(study: Study, ground: Ground, folder: Path, announce: Announce) -> dict[str, Path]:

@@ -3,15 +3,21 @@
 study.json holds all of it, as plain values::
 
     name, summary, baseline, in_domain, sets, measures, seeds, levels, scenarios, train
-    cells       how many there are, and how many are finished
+    ground      what was trained on and measured on, by content, see everglade.study.ground
+    preparation its settings, stages, and the seconds that each took
+    cells       how many there are, and how many are finished: trained and measured as the design says now
+    seconds     cell -> what its training took
+    courses     cell -> (step, ranking loss, FLOPS of the batch) as its log has them
     rows        one for each cell or reference and set
     means       one for each scenario, level and set, and two more: "zero-shot", the mean over the sets that are not in
                 domain, and "all"; over the seeds that are finished, with their standard deviation
     tests       each scenario against the baseline at the same level on each set, in the first measure: paired over
                 queries, whose values are means over the seeds; corrected for the scenarios, see
                 everglade.evaluation.significance
-    gains       each named difference at each level: in the first measure, on each set and on average; with a test like
-                those above on each set, of two scenarios and so without correction
+    gains       each named difference at each level: in the first measure, on each set and on average, over the seeds
+                that both scenarios have finished; with a test like those above on each set, where all seeds are
+                finished, of two scenarios and so without correction
+    trained_with    the versions that the trainings were made with, as their manifests have them; several if they differ
 """
 
 from __future__ import annotations
@@ -24,20 +30,22 @@ from typing import TYPE_CHECKING, Any
 
 from everglade import durable
 from everglade.evaluation.significance import Comparison, compare_values
-from everglade.study.cells import find_cell, read_figures, read_values
+from everglade.recipes.folders import read_times
+from everglade.study.cells import find_cell, read_course, read_finished, read_values, read_versions
+from everglade.study.design import ALL, ZERO_SHOT
+from everglade.study.ground import read_ground
 
 if TYPE_CHECKING:
     from everglade.study.design import Study
 
-__all__ = ["ALL", "ZERO_SHOT", "summarise_study", "write_summary"]
-
-ZERO_SHOT = "zero-shot"
-ALL = "all"
+__all__ = ["summarise_study", "write_summary"]
 
 _COSTS = ("flops", "query_terms", "document_terms")
 
 Values = dict[str, dict[str, float]]
 """set -> query id -> value."""
+OfSeeds = dict[int | None, dict[str, float]]
+"""seed -> name of a measure or cost -> value."""
 
 
 def summarise_study(study: Study, out: str | Path, *, tested: bool = True) -> dict[str, Any]:
@@ -45,8 +53,8 @@ def summarise_study(study: Study, out: str | Path, *, tested: bool = True) -> di
     out = Path(out)
     cells = study.cells()
     labels = {one.name: one.label for one in study.scenarios} | {one.name: one.label for one in study.references}
-    found = {cell.name: read_figures(find_cell(out, cell.name)) for cell in cells}
-    untrained = [read_figures(find_cell(out, one.name)) for one in study.references]
+    found = {cell.name: read_finished(study, cell, out) for cell in cells}
+    untrained = [read_finished(study, one, out) for one in study.references]
     figures = [one for one in (*untrained, *found.values()) if one is not None]
     rows = [
         {
@@ -58,7 +66,7 @@ def summarise_study(study: Study, out: str | Path, *, tested: bool = True) -> di
         for one in figures
         for name, own in one["sets"].items()
     ]
-    means = list(_average(study, rows))
+    of_seeds = dict(_average_sets(study, rows))
     values = {
         (scenario.name, level.name): average
         for level in study.levels
@@ -76,12 +84,20 @@ def summarise_study(study: Study, out: str | Path, *, tested: bool = True) -> di
         "levels": {level.name: dict(level.settings) for level in study.levels},
         "scenarios": {one.name: {"label": one.label, **one.settings} for one in study.scenarios},
         "train": dict(study.train),
+        "ground": read_ground(out),
+        "preparation": _describe_preparation(study, out),
         "cells": {"planned": len(cells), "finished": sum(one is not None for one in found.values())},
         "seconds": {name: one["seconds"] for name, one in found.items() if one is not None},
+        "courses": {name: read_course(find_cell(out, name)) for name, one in found.items() if one is not None},
         "rows": rows,
-        "means": means,
+        "means": [
+            {"scenario": scenario, "label": labels[scenario], "level": level, "set": name}
+            | {"seeds": len(seeds), **_spread(list(seeds.values()))}
+            for (scenario, level, name), seeds in of_seeds.items()
+        ],
         "tests": list(_test(study, values)),
-        "gains": list(_gains(study, means, values)),
+        "gains": list(_gains(study, of_seeds, values)),
+        "trained_with": _list_versions(out, [name for name, one in found.items() if one is not None]),
     }
 
 
@@ -91,32 +107,50 @@ def write_summary(summary: Mapping[str, Any], out: str | Path) -> None:
     durable.write_json(Path(out) / "study.json", summary)
 
 
-def _average(study: Study, rows: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Give means over the seeds, set by set and over several sets, in the order of the rows."""
+def _describe_preparation(study: Study, out: Path) -> dict[str, Any] | None:
+    if study.prepare is None:
+        return None
+    times = read_times(out / "prepare")
+    return {
+        "settings": study.prepare.settings,
+        "stages": list(study.prepare.stages),
+        "seconds": times.get("seconds", {}),
+    }
+
+
+def _list_versions(out: Path, cells: Sequence[str]) -> list[dict[str, str]]:
+    found: list[dict[str, str]] = []
+    for name in cells:
+        if (versions := read_versions(find_cell(out, name))) not in found:
+            found.append(versions)
+    return found
+
+
+def _average_sets(
+    study: Study, rows: Sequence[Mapping[str, Any]]
+) -> Iterator[tuple[tuple[str, str | None, str], OfSeeds]]:
+    """Give the figures of each seed on each set, and their means over several sets, in the order of the rows."""
     groups: dict[tuple[str, str | None], list[Mapping[str, Any]]] = {}
     for row in rows:
         groups.setdefault((row["scenario"], row["level"]), []).append(row)
     sets = [one.name for one in study.suite.sets]
     unseen = [name for name in sets if name not in study.in_domain]
+    spans = [*((one, [one]) for one in sets), *([(ZERO_SHOT, unseen)] if unseen else []), (ALL, sets)]
     for (scenario, level), own in groups.items():
-        about = {"scenario": scenario, "label": own[0]["label"], "level": level}
-        spans = [*((one, [one]) for one in sets), *([(ZERO_SHOT, unseen)] if unseen else []), (ALL, sets)]
         for name, members in spans:
-            of_seeds = [_mean_over_sets(own, seed, members) for seed in dict.fromkeys(row["seed"] for row in own)]
-            whole = [one for one in of_seeds if one is not None]
-            if whole:
-                yield {**about, "set": name, "seeds": len(whole), **_spread(whole)}
+            yield (
+                (scenario, level, name),
+                {
+                    seed: _mean_over_sets([row for row in own if row["seed"] == seed and row["set"] in members])
+                    for seed in dict.fromkeys(row["seed"] for row in own)
+                },
+            )
 
 
-def _mean_over_sets(
-    rows: Sequence[Mapping[str, Any]], seed: int | None, members: Sequence[str]
-) -> dict[str, float] | None:
-    """Give each figure of one seed as its mean over some sets; None if one of them is missing."""
-    own = [row for row in rows if row["seed"] == seed and row["set"] in members]
-    if len(own) < len(members):
-        return None
-    names = [*own[0]["measures"], *(name for name in _COSTS if name in own[0])]
-    return {name: statistics.fmean(row["measures"].get(name, row.get(name)) for row in own) for name in names}
+def _mean_over_sets(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Give each figure as its mean over the sets."""
+    names = [*rows[0]["measures"], *(name for name in _COSTS if name in rows[0])]
+    return {name: statistics.fmean(row["measures"].get(name, row.get(name)) for row in rows) for name in names}
 
 
 def _spread(of_seeds: Sequence[Mapping[str, float]]) -> dict[str, Any]:
@@ -138,8 +172,10 @@ def _test(study: Study, values: Mapping[tuple[str, str], Values]) -> Iterator[di
 
 
 def _compare(study: Study, values: Mapping[str, Values], baseline: str, name: str) -> list[Comparison]:
-    """Compare scenarios with one of them on one set."""
+    """Compare scenarios with one of them on one set; nothing where there are not two queries to pair."""
     measure = study.suite.measures[0]
+    if len(values[baseline][name]) < 2:
+        return []
     by_query = {
         scenario: {query: {measure: value} for query, value in sets[name].items()} for scenario, sets in values.items()
     }
@@ -159,21 +195,27 @@ def _average_queries(study: Study, out: Path, scenario: str, level: str, found: 
 
 
 def _gains(
-    study: Study, means: Sequence[Mapping[str, Any]], values: Mapping[tuple[str, str], Values]
+    study: Study,
+    of_seeds: Mapping[tuple[str, str | None, str], OfSeeds],
+    values: Mapping[tuple[str, str], Values],
 ) -> Iterator[dict[str, Any]]:
     measure = study.suite.measures[0]
-    known = {(one["scenario"], one["level"], one["set"]): one["mean"] for one in means}
-    own = [one.name for one in study.suite.sets]
+    sets = [one.name for one in study.suite.sets]
     for level in study.levels:
         for gain in study.gains:
-            pairs = {
-                name: [known.get((one, level.name, name)) for one in (gain.of, gain.over)]
-                for name in (*own, ZERO_SHOT, ALL)
-            }
-            differences = {name: of[measure] - over[measure] for name, (of, over) in pairs.items() if of and over}
+            differences = {}
+            seeds: list[int | None] = []
+            for name in (*sets, ZERO_SHOT, ALL):
+                of, over = (of_seeds.get((one, level.name, name), {}) for one in (gain.of, gain.over))
+                if seeds := [seed for seed in of if seed in over]:
+                    differences[name] = statistics.fmean(of[seed][measure] - over[seed][measure] for seed in seeds)
             if not differences:
                 continue
             both = {one: values[one, level.name] for one in (gain.of, gain.over) if (one, level.name) in values}
-            tests = {name: asdict(_compare(study, both, gain.over, name)[0]) for name in own} if len(both) == 2 else {}
+            tests = {
+                name: asdict(found[0])
+                for name in sets
+                if len(both) == 2 and (found := _compare(study, both, gain.over, name))
+            }
             about = {"name": gain.name, "of": gain.of, "over": gain.over, "level": level.name}
-            yield {**about, "gain": differences, "tests": tests}
+            yield {**about, "seeds": len(seeds), "gain": differences, "tests": tests}
