@@ -8,7 +8,7 @@ import xml.etree.ElementTree as ET
 import pytest
 
 from everglade.errors import ConfigError, MissingExtra
-from everglade.pages.figures import COLOURS, INK, Point, draw_curves, draw_frontier
+from everglade.pages.figures import COLOURS, INK, LEGEND_LINE, POINTS_AN_INCH, Point, draw_curves, draw_frontier
 
 POINTS = [
     Point("a 1", "a", 0.4, 0.60, 0.58, 0.62),
@@ -52,7 +52,7 @@ def test_the_same_values_give_the_same_bytes_in_any_process(tmp_path):
         return draw_frontier(POINTS, "FLOPS", "nDCG@10", front=FRONT, log_x=True)
 
     program = (
-        "from everglade.pages.figures import Point, draw_frontier\n"
+        "from everglade.pages.figures import LEGEND_LINE, POINTS_AN_INCH, Point, draw_frontier\n"
         f"print(draw_frontier({[tuple(p) for p in POINTS]!r} and [Point(*p) for p in {[tuple(p) for p in POINTS]!r}],"
         f" 'FLOPS', 'nDCG@10', front={FRONT!r}, log_x=True), end='')"
     )
@@ -97,6 +97,14 @@ def test_a_narrow_figure_is_narrow():
         float(re.search(r'width="([0-9.]+)"', draw_frontier(POINTS, "x", "y", narrow=narrow))[1]) for narrow in (0, 1)
     ]
     assert widths[1] < 300 < widths[0]
+
+
+def test_a_long_legend_is_not_at_the_cost_of_the_axes():
+    def height(groups):
+        points = [Point("p", f"a group with a long name, {n}", n + 1.0, 0.5) for n in range(groups)]
+        return float(re.search(r'height="([0-9.]+)"', draw_frontier(points, "x", "y", narrow=True))[1])
+
+    assert height(12) == pytest.approx(height(2) + 10 * LEGEND_LINE * POINTS_AN_INCH, abs=1)
 
 
 def test_a_png_is_written_beside(tmp_path):

@@ -170,6 +170,14 @@ def study(tmp_path):
         "rows": study_rows(),
         "tests": [test],
         "gains": [gain],
+        "seconds": {"plain.sparse.0": {"train": 60.0}, "plain.sparse.1": {"train": 61.0}},
+        "courses": {
+            "plain.sparse.0": [[10, 2.0, 40.0], [20, 1.0, 4.0]],
+            "plain.sparse.1": [[10, 4.0, 60.0], [20, 3.0, 6.0], [30, 1.0, 1.0]],
+        },
+        "preparation": {"settings": {"start": HOSTILE}, "stages": [], "seconds": {"bm25": 1000.0}},
+        "ground": {"collection": "squad", "split": None, "trained on": "sha256:aa", "sets": {"squad": "sha256:bb"}},
+        "trained_with": [{"everglade": "1.2", "torch": "3.4"}],
     }
     folder = tmp_path / "study"
     folder.mkdir()

@@ -2,17 +2,24 @@
 
 import json
 import re
+import shlex
 import shutil
 from html.parser import HTMLParser
+from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
 
 from everglade.assess.systems import Workplace
 from everglade.cli import app
+from everglade.cli.settings import parse_pair
 from everglade.errors import ConfigError, EvergladeError, InputError
+from everglade.report.cells import _average
 from everglade.report.making import make_report, name_sources
 from everglade.report.reading import read_lines
+from everglade.report.recipe import _rerun
+from everglade.report.study import _group
+from everglade.report.worst import _tell
 from everglade.texts import read_run
 
 HOSTILE = "<script>alert('x')</script> & \"more\""
@@ -200,7 +207,7 @@ def test_a_study(study):
     assert found.of("h2")[:2] == ["Every scenario on every set", "Effectiveness against cost"]
     assert {"Against plain <i>", "What each part gains", "Other measures"} <= set(found.of("h2"))
     assert explains_every_table_and_figure(found)
-    assert found.of("p")[0] == "3 scenarios, 2 levels of sparsity, 2 seeds, 3 sets"
+    assert found.of("p")[0] == "2 scenarios, 2 levels of sparsity, 2 seeds, 3 sets, 1 system measured as it is"
     assert [text for text in found.of("p") if HOSTILE in text]
     assert [text for text in found.of("p") if text.startswith("8 of 9 trainings are finished")]
     # Seeds 0 and 1 give .65 and .66: mean and standard deviation, the best of the column.
@@ -211,6 +218,57 @@ def test_a_study(study):
     assert found.of("h3") == ["zero-shot mean", "squad", "scifact", "medquad"]
     assert {"BM25", "plain <i>", "distil <i>", "sparse", "Pareto front"} <= set(found.of("text"))
     assert page.to_html() == make_report([str(study)]).to_html()
+
+
+def test_a_study_tells_how_its_trainings_went_and_what_they_took(study):
+    found = read(make_report([str(study)]))
+    assert {"How the trainings went", "What it took"} <= set(found.of("h2"))
+    assert "Curves: sparse" in found.of("summary")
+    assert {"1,000", "60", "61", "121"} & set(found.of("bdi")) >= {"1,000", "121"}
+    captions = [text for text in found.of("figcaption") if text.startswith("sparse:")]
+    assert len(captions) == 2 and "FLOPS of a step's batch, mean over the seeds" in captions[0]
+    assert {"squad, sha256:aa", "sha256:bb", "everglade 1.2, torch 3.4"} <= set(found.of("dd"))
+
+
+def test_a_study_query_by_query(place, study):
+    (trained,) = (place / "out").glob("*-train")
+    for scenario in ("plain", "distil"):
+        shutil.copytree(trained, study / "cells" / f"{scenario}.sparse.0" / "01-train")
+    found = read(make_report([str(study)], collection=str(place / "small"), split="test", workplace=UNTIMED))
+    assert "Query by query, on small/test" in found.of("h2")
+    (said,) = [text for text in found.of("p") if text.startswith("plain <i> and distil <i>, level sparse, seed 0: ")]
+    values = [json.loads((place / "out" / "report.json").read_text())["rows"][-1]["measures"]["nDCG@10"]] * 2
+    assert ", ".join(f"{value:.4f}" for value in values) in said
+    assert [text for text in found.of("h2") if text.endswith("fails")]
+
+
+def test_a_course_is_the_mean_of_the_steps_that_all_seeds_have():
+    assert _average([[[10, 2.0], [20, 1.0]], [[10, 4.0], [20, 3.0], [30, 9.0]]]) == [[10, 3.0], [20, 2.0]]
+    assert _average([[]]) == []
+
+
+def test_scenarios_with_one_label_stay_two(study):
+    rows = json.loads((study / "study.json").read_text())["rows"]
+    lines = _group([{**row, "label": "the same"} for row in rows])
+    assert [(line.scenario, line.level) for line in lines].count(("the same", "sparse")) == 2
+
+
+def test_the_command_of_a_recipe_says_all_of_it(place):
+    words = " everglade run recipe.toml --collection small --split train --eval-split test -o OUT"
+    assert words.strip() in read(make_report([str(place / "out")])).of("code", "pre")
+    told = {"collection": "a b", "split": "train", "evaluated collection": "c", "evaluated split": "dev"}
+    overrides = {"start": "sp ace/'m'", "train.dropout": False, "train.lambda_q": None, "depth": 3, "name": "3"}
+    command = shlex.split(_rerun({**told, "overrides": overrides}))
+    assert command[3:] == [
+        *("--collection", "a b", "--split", "train", "--eval-collection", "c", "--eval-split", "dev", "-o", "OUT"),
+        *(word for pair in command[14::2] for word in ("--set", pair)),
+    ]
+    assert dict(map(parse_pair, command[14::2])) == overrides
+
+
+def test_equal_scores_are_told_as_equal():
+    scores = SimpleNamespace(score=2.0, matches=[])
+    assert _tell(SimpleNamespace(above="b", why_missed=scores, why_above=scores)).endswith("equal, and the ids decide.")
 
 
 @pytest.mark.parametrize(
@@ -231,7 +289,8 @@ def test_a_study_that_cannot_be_read(tmp_path, whole, reason):
 def test_what_does_not_go_together_is_refused(place, study):
     cases = [
         ([str(study), str(place / "out")], {}, "Report it alone"),
-        ([str(study)], {"collection": "x"}, "nothing of a study is measured again"),
+        ([str(study)], {"collection": str(place / "small"), "split": "test"}, "Name the folder of a whole study"),
+        ([str(next((place / "out").glob("*-train")))], {"split": "test"}, "--split: nothing of a training"),
         ([str(place / "out")], {"measures": ["RR@10"]}, "measures: for systems"),
         ([str(place / "run.trec")], {}, "say on what with --collection"),
         (

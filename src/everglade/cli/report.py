@@ -54,7 +54,8 @@ def report(
     One HTML file that needs no network: tables, figures, training curves, the worst queries with the terms that decided
     them, times, and where it all comes from. What lies at PATH decides what is in it.
 
-    A recipe's folder is shown as it is; --collection adds tests and the worst queries. Systems are measured now.
+    A recipe's or a study's folder is shown as it is; --collection adds tests and the worst queries of a recipe, and
+    what sets the best scenario of a study apart from the baseline. Systems are measured now.
 
     Example: everglade report out -o report.html --collection scifact
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -38,6 +39,8 @@ INK = "#010203"
 
 WIDE = (7.0, 4.1)
 NARROW = (3.75, 3.6)
+LEGEND_LINE = 0.19
+"""What a line of a legend adds to a figure's height, after the second."""
 POINTS_AN_INCH = 72
 PNG_DOTS_AN_INCH = 200
 LABELLED_POINTS = 14
@@ -262,12 +265,14 @@ def _name_axes(axes: Axes, x_label: str, y_label: str) -> None:
 
 
 def _explain_groups(figure: Figure, axes: Axes, *, narrow: bool, one_is_enough: bool) -> None:
-    """Put a legend under the axes, where it covers nothing; what is alone needs none."""
+    """Put a legend under the axes, where it covers nothing, and not at their cost; what is alone needs none."""
     handles, names = axes.get_legend_handles_labels()
     if len(names) < 2 and one_is_enough:
         return
     width = (NARROW if narrow else WIDE)[0] * POINTS_AN_INCH
     room = max(1, int(width / (max(map(len, names)) * 5.4 + 36)))
+    lines = math.ceil(len(names) / room)
+    figure.set_size_inches(figure.get_figwidth(), figure.get_figheight() + max(0, lines - 2) * LEGEND_LINE)
     figure.legend(handles, names, loc="outside lower left", ncols=min(room, len(names)))
 
 

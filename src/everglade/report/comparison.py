@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from everglade.assess.judged import JudgedSet
     from everglade.assess.systems import System, SystemSpec, Workplace
 
-__all__ = ["report_comparison"]
+__all__ = ["add_reasons", "measure_systems", "report_comparison"]
 
 KINDS = {"run": "run file", "index": "index", "model": "model, which read the collection for this page"}
 
@@ -56,12 +56,7 @@ def report_comparison(
         MissingExtra: if matplotlib is not installed.
     """
     baseline = (baseline or specs[0].name) if len(specs) > 1 else None
-    failures: list[_Failures] = []
-
-    def look(systems: Sequence[System], assessments: Sequence[Assessment]) -> None:
-        failures.extend(_find_failures(systems, assessments, judged, worst))
-
-    compared = compare_systems(specs, judged, baseline, measures, convention, workplace, moved=moved, while_open=look)
+    compared, failures = measure_systems(specs, judged, baseline, measures, convention, workplace, moved, worst)
     first = compared.assessments[0]
     title = first.name if len(specs) == 1 else f"{len(specs)} systems"
     page = Page(
@@ -70,15 +65,34 @@ def report_comparison(
     )
     _add_results(page, compared)
     if baseline is not None:
-        _add_comparisons(page, compared, judged)
-    for one in failures:
-        page.add_heading(f"Where {one.name} fails")
-        add_worst(page, one.worst, one.measure, one.name)
+        page.add_heading(f"Against {baseline}")
+        add_comparisons(page, compared.comparisons, baseline)
+    add_reasons(page, compared, failures, judged)
     _add_provenance(page, specs, compared, judged, command)
     return page
 
 
-class _Failures(NamedTuple):
+def measure_systems(
+    specs: Sequence[SystemSpec],
+    judged: JudgedSet,
+    baseline: str | None,
+    measures: Sequence[str] | None,
+    convention: str,
+    workplace: Workplace | None,
+    moved: int,
+    worst: int,
+) -> tuple[Compared, list[Failures]]:
+    """Measure and compare systems, and look at the worst queries of the best; see `report_comparison`."""
+    failures: list[Failures] = []
+
+    def look(systems: Sequence[System], assessments: Sequence[Assessment]) -> None:
+        failures.extend(_find_failures(systems, assessments, judged, worst))
+
+    compared = compare_systems(specs, judged, baseline, measures, convention, workplace, moved=moved, while_open=look)
+    return compared, failures
+
+
+class Failures(NamedTuple):
     """The worst queries of a system."""
 
     name: str
@@ -88,7 +102,7 @@ class _Failures(NamedTuple):
 
 def _find_failures(
     systems: Sequence[System], assessments: Sequence[Assessment], judged: JudgedSet, queries: int
-) -> list[_Failures]:
+) -> list[Failures]:
     """Look at the best system that can say why; if all are run files, only ranks are known, of the best of them."""
     if not queries:
         return []
@@ -99,7 +113,7 @@ def _find_failures(
     lookup = _lookup(system, judged)
     answers = Answers(best.run, best.per_query, judged.qrels, judged.texts, system.explain, lookup)
     worst = find_worst(answers, measure, queries)
-    return [_Failures(best.name, measure, worst)] if worst else []
+    return [Failures(best.name, measure, worst)] if worst else []
 
 
 def _lookup(system: System, judged: JudgedSet) -> Any:  # noqa: ANN401 - what gives a document by its id
@@ -150,21 +164,21 @@ def _remarks(one: Assessment) -> list[str]:
     return said
 
 
-def _add_comparisons(page: Page, compared: Compared, judged: JudgedSet) -> None:
-    baseline = str(compared.baseline)
-    page.add_heading(f"Against {baseline}")
-    add_comparisons(page, compared.comparisons, baseline)
-    if not any(compared.moved.values()):
-        return
-    page.add_heading("The queries that moved most")
-    page.add_paragraph(
-        f"For each system the queries whose value changed most against {baseline}, with the relevant documents that "
-        f"rose or fell, and the terms that did it."
-    )
-    for name, moved in compared.moved.items():
-        if moved:
-            page.add_heading(f"From {baseline} to {name}", level=3)
-            add_moved(page, moved, judged.texts, baseline, name)
+def add_reasons(page: Page, compared: Compared, failures: Sequence[Failures], judged: JudgedSet) -> None:
+    """Add the queries that moved most against the baseline, and those that the best system fails on, with reasons."""
+    if any(compared.moved.values()):
+        page.add_heading("The queries that moved most")
+        page.add_paragraph(
+            f"For each system the queries whose value changed most against {compared.baseline}, with the relevant "
+            f"documents that rose or fell, and the terms that did it."
+        )
+        for name, moved in compared.moved.items():
+            if moved:
+                page.add_heading(f"From {compared.baseline} to {name}", level=3)
+                add_moved(page, moved, judged.texts, str(compared.baseline), name)
+    for one in failures:
+        page.add_heading(f"Where {one.name} fails")
+        add_worst(page, one.worst, one.measure, one.name)
 
 
 def _add_provenance(

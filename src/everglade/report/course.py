@@ -100,7 +100,8 @@ def add_validations(page: Page, course: Course, config: Mapping[str, Any]) -> No
     measure = config.get("validation_measure")
     decisive = measure if measure in names else names[0]
     lower = "loss" in decisive
-    best = (min if lower else max)(lines, key=lambda line: line.get(decisive) or 0.0)
+    measured = [line for line in lines if _is_number(line.get(decisive))] or lines
+    best = (min if lower else max)(measured, key=lambda line: line.get(decisive) or 0.0)
     rows = []
     for line in (lines[0], best, lines[-1]):
         known = [what for what, other in (("first", lines[0]), ("best", best), ("last", lines[-1])) if other is line]

@@ -62,7 +62,7 @@ def make_report(
         )
     if given := [name for name in _ONLY_SYSTEMS if systems.get(name) is not None]:
         raise ConfigError(f"{', '.join(given)}: for systems that are measured, and {folders[0]} is no such.")
-    return _of_folder(Path(folders[0]), kinds[folders[0]], collection, split, queries, worst, command)
+    return _of_folder(Path(folders[0]), kinds[folders[0]], collection, split, queries, workplace, worst, moved, command)
 
 
 def _of_folder(
@@ -71,19 +71,23 @@ def _of_folder(
     collection: str | None,
     split: str | None,
     queries: str | Path | None,
+    workplace: Workplace | None,
     worst: int,
+    moved: int,
     command: str,
 ) -> Page:
-    if kind == "study" or kind == "training":
-        if collection is not None:
-            raise ConfigError(f"--collection: nothing of a {kind} is measured again. Leave it out.")
-        if kind == "study":
-            from everglade.report.study import report_study
-
-            return report_study(folder, command)
+    if kind == "training":
         from everglade.report.training import report_training
 
+        named = {"--collection": collection, "--split": split, "--queries": queries}
+        if given := [name for name, value in named.items() if value is not None]:
+            raise ConfigError(f"{', '.join(given)}: nothing of a training is measured again. Leave it out.")
         return report_training(folder, command)
+    if kind == "study":
+        from everglade.report.study import report_study
+
+        judged = None if collection is None else _open(collection, split, queries)
+        return report_study(folder, command, judged, workplace, moved, worst)
     from everglade.report.recipe import report_recipe
 
     if kind == "demo":

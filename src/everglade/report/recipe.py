@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -256,12 +258,6 @@ def _add_provenance(page: Page, folder: Path, report: Mapping[str, Any], stages:
     inputs = {name: str(digest) for stage in stages for name, digest in stage.manifest["inputs"].items()}
     outer = ("documents", "training", "held", "evaluated documents", "judged")
     versions = stages[-1].manifest["versions"] if stages else {}
-    rerun = " ".join(
-        [
-            f"everglade run {report['recipe']} --collection {report['collection']} -o OUT",
-            *(f"--set {key}={value}" for key, value in overrides.items()),
-        ]
-    )
     recipe = folder / "recipe.toml"
     add_provenance(
         page,
@@ -278,8 +274,19 @@ def _add_provenance(page: Page, folder: Path, report: Mapping[str, Any], stages:
         },
         command,
         {
-            "To run the recipe again": rerun,
+            "To run the recipe again, where recipe.toml is the file below": _rerun(report),
             "The recipe": recipe.read_text(encoding="utf-8") if recipe.is_file() else "",
             **{f"Stage {stage.name}: settings, inputs, hashes": dict(stage.manifest) for stage in stages},
         },
     )
+
+
+def _rerun(report: Mapping[str, Any]) -> str:
+    """Give the command that makes the same again; a collection is known by its name, not by where it lies."""
+    words = ["everglade", "run", "recipe.toml", "--collection", report["collection"], "--split", report["split"]]
+    if report["evaluated collection"] != report["collection"]:
+        words += ["--eval-collection", report["evaluated collection"]]
+    words += ["--eval-split", report["evaluated split"], "-o", "OUT"]
+    for key, value in (report.get("overrides") or {}).items():
+        words += ["--set", f"{key}={'none' if value is None else json.dumps(value, ensure_ascii=False)}"]
+    return shlex.join(words)

@@ -2,7 +2,7 @@
 
 Read from study.json, whose rows are {"scenario", "level", "seed", "set", "measures", "flops", "query_terms",
 "document_terms"}, and may have "start" and "label". Beside them "summary", "measures", "in_domain", "baseline",
-"tests", "gains" and "cells" are shown where they are.
+"tests", "gains", "cells", "courses", "seconds", "preparation", "ground" and "trained_with" are shown where they are.
 """
 
 from __future__ import annotations
@@ -11,15 +11,20 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from everglade.errors import InputError
 from everglade.evaluation.front import pareto_front
 from everglade.pages.figures import Point, draw_frontier
 from everglade.pages.page import Column, Page, Shown, Value
+from everglade.report.cells import add_courses, add_query_reasons, add_work
+from everglade.report.gains import add_gains, add_tests
 from everglade.report.provenance import add_provenance, describe_versions, hash_files
 from everglade.report.reading import read_json
-from everglade.report.significance import LEVEL, mark, signed
+
+if TYPE_CHECKING:
+    from everglade.assess.judged import JudgedSet
+    from everglade.assess.systems import Workplace
 
 __all__ = ["report_study"]
 
@@ -33,12 +38,14 @@ class Line:
 
     Attributes:
         scenario: What it is called.
+        is_trained: Whether it was trained, or measured as it is.
         start: The model it began from; empty where all began from one.
         level: The level; empty where there are none.
         rows: Set -> the rows of its seeds.
     """
 
     scenario: str
+    is_trained: bool
     start: str
     level: str
     rows: Mapping[str, Sequence[Mapping[str, Any]]]
@@ -62,24 +69,33 @@ class Line:
         return [statistics.fmean(values) for values in by_seed.values() if len(values) == len(sets)]
 
 
-def report_study(folder: Path, command: str, measure: str | None = None) -> Page:
+def report_study(
+    folder: Path,
+    command: str,
+    judged: JudgedSet | None = None,
+    workplace: Workplace | None = None,
+    moved: int = 5,
+    worst: int = 8,
+) -> Page:
     """Make the page of a study.
 
     Args:
-        folder: With study.json.
+        folder: With study.json; and with the trainings, if there is something to measure them on.
         command: What was typed.
-        measure: What the tables and figures show; the study's first measure, if None.
+        judged: Measure the baseline and the best scenario on this, and explain the queries that set them apart.
+        workplace: How they are asked.
+        moved: How many of the queries that moved most to explain.
+        worst: How many of the worst queries to explain.
 
     Raises:
-        InputError: if study.json cannot be read, or has no rows, or not that measure.
+        ConfigError: if there is something to measure on, and no trainings to measure.
+        InputError: if study.json cannot be read, or has no rows.
         MissingExtra: if matplotlib is not installed.
     """
     study = read_json(folder / "study.json")
     rows = _read_rows(folder / "study.json", study)
     measures = list(dict.fromkeys(name for row in rows for name in row["measures"]))
-    measure = measure or next((name for name in study.get("measures", ()) if name in measures), measures[0])
-    if measure not in measures:
-        raise InputError(f"has no {measure}. It has: {', '.join(measures)}", folder / "study.json")
+    measure = next((name for name in study.get("measures", ()) if name in measures), measures[0])
     lines, sets = _group(rows), list(dict.fromkeys(str(row["set"]) for row in rows))
     page = Page(f"Study: {study.get('name') or folder.resolve().name}", _subtitle(rows, lines, sets))
     if isinstance(study.get("summary"), str):
@@ -92,8 +108,13 @@ def report_study(folder: Path, command: str, measure: str | None = None) -> Page
     _add_table(page, lines, sets, unseen, measure)
     page.add_heading("Effectiveness against cost")
     _add_figures(page, lines, sets, unseen, measure)
-    _add_tests(page, study, {str(row["scenario"]): str(row.get("label") or row["scenario"]) for row in rows})
-    _add_gains(page, study, measure)
+    labels = {str(row["scenario"]): str(row.get("label") or row["scenario"]) for row in rows}
+    add_tests(page, study, labels)
+    add_gains(page, study, measure, labels)
+    if judged is not None:
+        add_query_reasons(page, folder, study, rows, labels, judged, workplace, moved, worst)
+    add_courses(page, study, labels)
+    add_work(page, study, labels)
     if len(measures) > 1:
         page.add_heading("Other measures")
         for other in measures:
@@ -123,24 +144,31 @@ def _value(row: Mapping[str, Any], key: str) -> float | None:
 def _group(rows: Sequence[Mapping[str, Any]]) -> list[Line]:
     starts = {row.get("start") for row in rows}
     groups: dict[tuple[str, str, str], dict[str, list[Mapping[str, Any]]]] = {}
+    labels: dict[str, str] = {}
     for row in rows:
         start = str(row.get("start") or "") if len(starts) > 1 else ""
-        level = row.get("level")
-        key = str(row.get("label") or row["scenario"]), start, "" if level is None else str(level)
+        level, scenario = row.get("level"), str(row["scenario"])
+        labels[scenario] = str(row.get("label") or scenario)
+        key = scenario, start, "" if level is None else str(level)
         groups.setdefault(key, {}).setdefault(str(row["set"]), []).append(row)
-    return [Line(*key, found) for key, found in groups.items()]
+    trained = {str(row["scenario"]) for row in rows if row.get("seed") is not None or row.get("level") is not None}
+    return [Line(labels[one], one in trained, start, level, found) for (one, start, level), found in groups.items()]
 
 
 def _subtitle(rows: Sequence[Mapping[str, Any]], lines: Sequence[Line], sets: Sequence[str]) -> str:
     seeds = len({row.get("seed") for row in rows} - {None})
     levels = len({line.level for line in lines} - {""})
-    scenarios = len({line.name for line in lines})
+    scenarios = len({line.name for line in lines if line.is_trained})
+    untrained = len({line.name for line in lines if not line.is_trained})
     parts = [(scenarios, "scenarios"), (levels, "levels of sparsity"), (seeds, "seeds"), (len(sets), "sets")]
+    parts.append((untrained, "systems measured as they are"))
     return ", ".join(f"{count} {name if count != 1 else _one(name)}" for count, name in parts if count)
 
 
 def _one(name: str) -> str:
-    return name.replace("levels", "level").removesuffix("s") if "levels" not in name else "level of sparsity"
+    return {"levels of sparsity": "level of sparsity", "systems measured as they are": "system measured as it is"}.get(
+        name, name.removesuffix("s")
+    )
 
 
 def _add_table(page: Page, lines: Sequence[Line], sets: Sequence[str], unseen: Sequence[str], measure: str) -> None:
@@ -222,85 +250,47 @@ def _place(lines: Sequence[Line], members: Sequence[str], measure: str) -> tuple
     return points, levels
 
 
-def _add_tests(page: Page, study: Mapping[str, Any], labels: Mapping[str, str]) -> None:
-    """Add the paired tests against the baseline, where the study has made them."""
-    tests = study.get("tests")
-    if not isinstance(tests, list) or not tests:
-        return
-    baseline = str(study.get("baseline"))
-    page.add_heading(f"Against {labels.get(baseline, baseline)}")
-    page.add_table(
-        [
-            "scenario",
-            "level",
-            "set",
-            Column("difference", right=True),
-            Column("95 % interval", right=True),
-            Column("p, randomisation", right=True),
-            "significant",
-        ],
-        [
-            (
-                labels.get(str(one["run"]), str(one["run"])),
-                str(one.get("level") or ""),
-                str(one["set"]),
-                signed(one["difference"]),
-                f"{signed(one['low'])} to {signed(one['high'])}",
-                f"{one['p_randomisation_corrected']:.4f}",
-                mark(one["p_randomisation_corrected"]),
-            )
-            for one in tests
-        ],
-        f"{tests[0]['measure']} minus that of the baseline at the same level, paired over queries whose values are "
-        f"means over the seeds: above zero is better. p-values are two-sided and corrected by Holm for the number of "
-        f"scenarios.",
-    )
-
-
-def _add_gains(page: Page, study: Mapping[str, Any], measure: str) -> None:
-    """Add what the study calls its gains: one part of a recipe alone, everything else being equal."""
-    gains = study.get("gains")
-    if not isinstance(gains, list) or not gains:
-        return
-    names = list(dict.fromkeys(name for one in gains for name in one["gain"]))
-    page.add_heading("What each part gains")
-    page.add_table(
-        ["gain", "of", "over", "level", *(Column(name, right=True) for name in names)],
-        [
-            (
-                *(str(one.get(key) or "") for key in ("name", "of", "over", "level")),
-                *(_gain(one, name) for name in names),
-            )
-            for one in gains
-        ],
-        f"Difference in the study's first measure ({measure}) between two scenarios that differ in one thing: above "
-        f"zero, that thing helps. A star: p below .05 on that set, by a two-sided randomisation test, paired over "
-        f"queries whose values are means over the seeds, not corrected.",
-    )
-
-
-def _gain(one: Mapping[str, Any], name: str) -> str | None:
-    """Give a gain on a set, with a star if the study's test finds it significant."""
-    if name not in one["gain"]:
-        return None
-    test = one.get("tests", {}).get(name)
-    return signed(one["gain"][name]) + (" *" if test is not None and test["p_randomisation"] < LEVEL else "")
-
-
 def _add_provenance(
     page: Page, folder: Path, study: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], command: str
 ) -> None:
     seeds = sorted({str(row["seed"]) for row in rows if row.get("seed") is not None})
     settings = {name: study[name] for name in ("train", "scenarios", "levels") if name in study}
+    preparation = study.get("preparation") or {}
+    prepared = {name: preparation[name] for name in ("settings", "stages") if name in preparation}
     add_provenance(
         page,
         {
             "study": str(study.get("name") or folder.resolve().name),
             "seeds": ", ".join(seeds) or "none",
             "rows": len(rows),
-            "written with": describe_versions(),
+            **_describe_ground(study.get("ground") or {}),
+            "trained with": "; ".join(
+                ", ".join(f"{name} {version}" for name, version in one.items())
+                for one in study.get("trained_with") or ()
+            )
+            or None,
+            "this page": describe_versions(),
             **hash_files(folder, ["study.json"]),
         },
         command,
-        {**({"Settings of the trainings": settings} if settings else {}), "Every row": list(rows)},
+        {
+            **({"Settings of the trainings": settings} if settings else {}),
+            **({"The preparation": prepared} if prepared else {}),
+            "Every row": list(rows),
+        },
     )
+
+
+def _describe(versions: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in versions.items())
+
+
+def _describe_ground(ground: Mapping[str, Any]) -> dict[str, str]:
+    """Give what was trained on and measured on, with the sha256 of each."""
+    if not ground:
+        return {}
+    split = "" if ground.get("split") is None else f"/{ground['split']}"
+    return {
+        "trained on": f"{ground.get('collection')}{split}, {ground.get('trained on')}",
+        **{f"set {name}": str(digest) for name, digest in (ground.get("sets") or {}).items()},
+    }

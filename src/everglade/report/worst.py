@@ -187,6 +187,8 @@ def _tell(one: WorstQuery) -> str:
     said = f"Scores: {one.why_missed.score:.2f} for the relevant document, {one.why_above.score:.2f} for the first hit."
     if one.why_missed.score > one.why_above.score:
         return f"{said} By its score it should stand above: pruning or an approximate search passed it over."
+    if one.why_missed.score == one.why_above.score:
+        return f"{said} They are equal, and the ids decide."
     term, _, theirs, difference = min(compare_parts(one.why_missed, one.why_above), key=lambda row: row[3])
     had = "lacks" if difference == -(theirs or 0.0) else "has less of"
     return f"{said} The term that tells most against it is “{term}”, which it {had}: {signed(difference, 2)}."
