@@ -268,6 +268,8 @@ def main():
     vocabulary = read_vocabulary(bundled_model())
     tokens = {term: token for token, term in vocabulary.ids.items()}
     rows, versions = [], {}
+    if options.work is not None:
+        options.work.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=options.work) as place:
         cases = [*make_real(options, Path(place), tokens), *make_scifact(Path(place), tokens)]
         for case, qrels in cases:

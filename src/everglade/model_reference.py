@@ -89,7 +89,9 @@ def load_model(store: Store, path: str | Path | None = None) -> Encoder:
     reference = store.meta.model or {}
     path = path or _find(store.path, reference)
     if not path:
-        raise ModelError(f"{store.path} does not say which model made it. Give one: Index.open(path, model=...).")
+        raise ModelError(
+            f"{store.path} does not say which model made it. Give one: by --model, or Index.open(path, model=...)."
+        )
     settings = reference.get("settings") or {}
     try:
         encoder = _load(path, settings)

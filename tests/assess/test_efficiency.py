@@ -124,6 +124,10 @@ def test_what_cannot_be_measured_is_refused(place, judged):
         BenchSettings(repeats=0)
     with pytest.raises(ConfigError, match="threads is -1"):
         BenchSettings(threads=-1)
+    with pytest.raises(ConfigError, match="recall is 2"):
+        BenchSettings(recall=2)
+    with pytest.raises(ConfigError, match="float_exact is an exact search"):
+        BenchSettings(recall=0.9, float_exact=True)
 
 
 def test_percentiles_are_medians_over_the_repeats():

@@ -178,6 +178,16 @@ def test_a_suite_warns_of_sets_that_are_others(place):
         (["MODEL", "--suite", "mine.toml", "--set", "smal", "--sets", "."], 2, "Did you mean small?"),
         (["MODEL", "--suite", "mine.toml"], 2, "no ir_datasets id for small"),
         (["small.idx", "small/qrels/test.tsv"], 2, "give --queries"),
+        (["small.trec", "small", "--per-query-out", "."], 2, ". is a folder. Name a file in it"),
+        (["MODEL", "small", "-o", "small"], 2, "small is a folder"),
+        (["MODEL", "--suite", "mine.toml", "--sets", ".", "-o", "mine.toml"], 2, "mine.toml is a file"),
+        (["small.trec", "small", "-k", "5"], 2, "-k: hits to find"),
+        (["small.trec", "small", "--seed", "1"], 2, "--seed: of a comparison"),
+        (["small.trec", "small", "--moved", "0"], 2, "--moved: of a comparison"),
+        (["MODEL", "--suite", "mine.toml", "--moved", "1"], 2, "--moved: not with --suite"),
+        (["small.idx", "small", "--queries", "small/queries.jsonl"], 2, "small has its own"),
+        (["small.trec", "small/qrels/test.tsv", "--split", "dev"], 2, "has no split 'dev'"),
+        (["MODEL", "small", "--compare", "MODEL"], 2, "only the baseline"),
     ],
 )
 def test_a_mistake_is_one_clear_line(words, code, said):
@@ -186,6 +196,12 @@ def test_a_mistake_is_one_clear_line(words, code, said):
     assert result.stderr.count("\n") == 1
     assert said in result.stderr
     assert not result.stdout
+
+
+def test_a_count_is_compared_by_its_mean():
+    shown = run("evaluate", "turned.trec", "small", "--compare", "small.trec", "-m", "NumRet", "--moved", "0").stdout
+    assert re.search(r"NumRet a query against small.trec \(\d\.\d000\)", shown)
+    assert "queries that moved most" not in shown
 
 
 def test_an_index_may_be_asked_a_file_of_queries():

@@ -1,6 +1,7 @@
 """`everglade bench` and `everglade frontier` on the command line."""
 
 import json
+import math
 
 import pytest
 from typer.testing import CliRunner
@@ -9,6 +10,7 @@ from everglade.bundled import bundled_collection, bundled_model
 from everglade.cli import app
 from everglade.texts import open_collection
 
+ONE_THREAD = ("--threads", "1", "-q")
 QUICK = ("--threads", "1", "--repeats", "1", "--timed-queries", "2", "-q")
 
 
@@ -78,6 +80,8 @@ def test_bench_refuses_what_it_cannot_do():
     assert "float_exact needs the weights" in run("bench", "few.idx", "few", "--float-exact", "-q", code=2)
     assert "--prune: chosen when an index is made" in run("bench", "few.idx", "few", "--prune", "term:0.5", code=2)
     assert "the folder nowhere is not there" in run("bench", "few.idx", "few", "-o", "nowhere/b.json", code=2)
+    assert ". is a folder" in run("bench", "few.idx", "few", "-o", ".", code=2)
+    assert "--prune does not go with it" in run("bench", "m", "few", "--float-exact", "--prune", "term:0.5", code=2)
     assert "nothing of it can be timed" in run("bench", "few/corpus.jsonl", "few", code=2)
 
 
@@ -86,16 +90,20 @@ def test_a_frontier_from_the_command_line_and_a_point_of_it_again(place):
     assert "few/test" in out and "16 doc terms" in out and "page: out/frontier.html" in out
     files = {file.name for file in (place / "out").iterdir()}
     assert {"frontier.json", "frontier.html", "frontier.svg", "frontier.png", "work"} <= files
-    again = run("frontier", "--reproduce", "out/frontier.json", "--point", "2", *QUICK)
+    again = run("frontier", "--reproduce", "out/frontier.json", "--point", "2", *ONE_THREAD)
     assert "The same but for the times." in again
     values = json.loads((place / "out" / "frontier.json").read_text())
-    found = json.loads(run("frontier", "--reproduce", "out/frontier.json", "--point", "2", "--json", *QUICK))
+    found = json.loads(run("frontier", "--reproduce", "out/frontier.json", "--point", "2", "--json", *ONE_THREAD))
     assert found["equal"] and found["now"]["measures"] == values["rows"][1]["measures"]
     values["rows"][1]["flops"] += 1
     (place / "changed.json").write_text(json.dumps(values))
-    assert "point 2 is not what its row says" in run(
-        "frontier", "--reproduce", "changed.json", "--point", "2", *QUICK, code=3
+    before, now = values["rows"][1]["flops"], found["now"]["flops"]
+    assert f"point 2 is not what its row says (flops: {before!r}, now {now!r})" in run(
+        "frontier", "--reproduce", "changed.json", "--point", "2", *ONE_THREAD, code=3
     )
+    values["rows"][1]["flops"] = math.nextafter(now, 100)  # as another order of adding gives
+    (place / "changed.json").write_text(json.dumps(values))
+    assert "The same but for the times." in run("frontier", "--reproduce", "changed.json", "--point", "2", *ONE_THREAD)
 
 
 def test_the_command_of_a_row_makes_the_row(place):
@@ -123,6 +131,8 @@ def test_the_command_of_a_row_makes_the_row(place):
         (("few", "--model", "bundled", "-o", "o", "--point", "3"), "--reproduce"),
         (("--reproduce", "x.json"), "say which point"),
         (("--reproduce", "x.json", "--point", "1", "--recipe", "r"), "--recipe: not with --reproduce"),
+        (("--reproduce", "x.json", "--point", "1", "-k", "10", "--bits", "16", "--cross"), "--bits, --cross, --k: not"),
+        (("--reproduce", "x.json", "--point", "1", "--set", "a=1", "-m", "AP"), "--set, --measure: not"),
     ],
 )
 def test_words_that_do_not_go_together(words, message):

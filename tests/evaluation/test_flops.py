@@ -31,6 +31,13 @@ def test_flops_is_the_mean_number_of_shared_terms(queries, documents):
     assert ours.document_terms == pytest.approx(np.mean([len(active(d)) for d in documents]))
 
 
+def test_flops_is_the_same_in_whatever_order_it_is_added_up():
+    draw = np.random.default_rng(3)
+    shares = draw.random((2, 30_522))
+    order = draw.permutation(30_522)
+    assert measure_sparsity(*shares).flops == measure_sparsity(*shares[:, order]).flops
+
+
 def test_no_rows_share_nothing():
     none = term_shares(SparseMatrix(np.zeros(1), np.zeros(0), np.zeros(0), 4))
     assert none.tolist() == [0, 0, 0, 0]

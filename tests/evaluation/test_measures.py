@@ -3,6 +3,7 @@
 import math
 
 import ir_measures
+import numpy as np
 import pytest
 import pytrec_eval
 from hypothesis import given, settings
@@ -37,6 +38,11 @@ def test_qrels_may_be_a_list():
     assert evaluate({"q": {"a": 1.0}}, [Qrel("q", "a", 2), Qrel("q", "b", 1)], ["R@1"]) == {"R@1": 0.5}
 
 
+def test_any_kind_of_whole_number_is_a_grade():
+    run = {"q": {"d": np.float32(1.0), "e": 2}}
+    assert evaluate(run, {"q": {"d": np.int64(1), "e": np.uint8(0)}}, ["RR@10"]) == {"RR@10": 0.5}
+
+
 def test_unknown_measures_and_missing_judgements_are_refused():
     with pytest.raises(ConfigError, match="nDGC@10"):
         evaluate({}, {"q": {"a": 1}}, ["nDGC@10"])
@@ -44,6 +50,13 @@ def test_unknown_measures_and_missing_judgements_are_refused():
         evaluate({}, {"q": {"a": 1}}, [])
     with pytest.raises(InputError, match="no judgements"):
         evaluate({}, [], ["RR@10"])
+    with pytest.raises(ConfigError, match=r"Write \['RR@10'\]"):
+        evaluate({"q": {"d": 1.0}}, {"q": {"d": 1}}, "RR@10")
+    for grade in (1.7, "1"):
+        with pytest.raises(InputError, match="it must be a whole number"):
+            evaluate({"q": {"d": 1.0}}, {"q": {"d": grade}}, ["RR@10"])
+    with pytest.raises(InputError, match="score of document 'd' is '3', not a number"):
+        evaluate({"q": {"d": "3"}}, {"q": {"d": 1}}, ["RR@10"])
     with pytest.raises(InputError, match="NaN"):
         evaluate({"q": {"a": math.nan}}, {"q": {"a": 1}}, ["RR@10"])
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from everglade.errors import ConfigError, InputError
+from everglade.evaluation import significance
 from everglade.evaluation.significance import compare_values, holm
 
 
@@ -104,6 +105,14 @@ def test_the_same_seed_gives_the_same_figures_and_another_nearly():
     assert compare_one(base, other, seed=1).low == pytest.approx(compare_one(base, other).low, abs=0.01)
 
 
+def test_how_many_resamples_are_held_at_a_time_changes_nothing(monkeypatch):
+    random = np.random.default_rng(9)
+    base, other = random.random(60), random.random(60)
+    whole = compare_one(base, other)
+    monkeypatch.setattr(significance, "VALUES_AT_A_TIME", 60 * 7)
+    assert compare_one(base, other) == whole
+
+
 def test_what_cannot_be_compared_is_refused():
     with pytest.raises(ConfigError, match="no run 'other'"):
         compare_values({"base": rows([1, 2])}, "other", ["nDCG@10"])
@@ -111,5 +120,9 @@ def test_what_cannot_be_compared_is_refused():
         compare_values({"base": rows([1, 2])}, "base", ["nDCG@10"])
     with pytest.raises(InputError, match="different queries"):
         compare_values({"base": rows([1, 2]), "other": rows([1, 2, 3])}, "base", ["nDCG@10"])
+    with pytest.raises(ConfigError, match="no values of 'AP' for every query. There are: nDCG@10"):
+        compare_values({"base": rows([1, 2]), "other": rows([1, 2])}, "base", ["AP"])
+    with pytest.raises(InputError, match="nDCG@10 for query '1' is no finite number"):
+        compare_values({"base": rows([1, 2]), "other": rows([1, math.nan])}, "base", ["nDCG@10"])
     with pytest.raises(InputError, match="at least two"):
         compare_values({"base": rows([1]), "other": rows([1])}, "base", ["nDCG@10"])

@@ -81,6 +81,10 @@ def test_a_suite_of_ones_own(tmp_path):
             '[[sets]]\nname = "a"\n[[published]]\nsystem = "s"\nmeasure = "R@5"\nsource = "x"\nvalues = { a = "1" }',
             "not a number",
         ),
+        (
+            '[[sets]]\nname = "a"\n[[published]]\nsystem = "s"\nmeasure = "nDCG10"\nsource = "x"\nvalues = { a = 1 }',
+            "published figures of s: the measure 'nDCG10'",
+        ),
         ("[[sets", "cannot be read as a suite"),
     ],
 )

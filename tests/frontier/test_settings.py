@@ -25,6 +25,13 @@ def test_the_usual_points_where_nothing_is_named():
     assert {point.group for point in points[1:]} == set(AXES.values())
 
 
+def test_the_usual_points_of_so_many_hits_that_all_is_exact():
+    for settings in (FrontierSettings(convention="beir"), FrontierSettings(k=1000)):
+        points = list(settings.choices())
+        assert len(points) == 1 + sum(map(len, USUAL_AXES.values())) - len(USUAL_AXES["recall"])
+        assert not any(point.recall for point in points)
+
+
 def test_every_combination_that_is_possible():
     settings = FrontierSettings(prune=(None, "term:0.5"), bits=("8", "float"), recall=(None, 0.9), cross=True)
     expected = [

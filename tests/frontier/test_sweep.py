@@ -20,7 +20,7 @@ from everglade.frontier.sweep import Source, only_process, sweep
 from everglade.model.splade import Splade
 from everglade.search import Index
 
-from .conftest import SETTINGS
+from .conftest import SETTINGS, write_part
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -102,6 +102,14 @@ def test_every_point_is_made_again_from_its_row(swept, number):
     assert values_of([found.now]) == values_of([found.before])
     assert found.now.latency_ms != found.before.latency_ms  # it was measured, not read
     assert sorted(file.read_bytes() for file in (out / "work" / "rows").iterdir()) == kept
+
+
+def test_a_collection_too_small_to_calibrate_is_searched_exactly(tmp_path):
+    write_part(tmp_path / "few", judged=3, others=3)
+    settings = FrontierSettings(recall=(0.9,), k=10, timed_queries=1, repeats=1, threads=1)
+    found = sweep(Source(str(tmp_path / "few"), "test"), name_models(["bundled"]), tmp_path / "out", settings)
+    whole, less = found.rows
+    assert less.effort["kind"] == "exact" and less.measures == whole.measures
 
 
 def test_a_point_is_made_again_from_texts_alone(swept, part, tmp_path):

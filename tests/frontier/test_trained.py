@@ -79,7 +79,8 @@ def test_every_combination_is_trained_once_and_measured(recipe, source, tmp_path
     written = json.loads((out / "frontier.json").read_text())["models"]
     assert written[0]["source"] == "work/models/small-lambda_d-0.0-rate-0.001"
     assert written[0]["recipe"]["recipe"] == "small"
-    # The trained model is found beside the file.
+    # The trained model is found beside the file, and the command of a row says so.
+    assert found.command(found.rows[1]) == "everglade frontier --reproduce frontier.json --point 2"
     assert reproduce(out / "frontier.json", 2, threads=1).is_equal
 
 

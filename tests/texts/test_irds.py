@@ -88,6 +88,35 @@ class Fake:
         return False
 
 
+class Unreachable:
+    def fail(self):
+        raise ConnectionError("a page of what was tried")
+        yield
+
+    docs_iter = queries_iter = qrels_iter = fail
+
+    def has_queries(self):
+        return True
+
+
+@pytest.mark.parametrize(
+    ("what", "read"),
+    [
+        ("documents", lambda one: list(one.documents())),
+        ("queries", lambda one: one.queries()),
+        ("queries", lambda one: one.queries("test")),
+        ("judgements", lambda one: one.qrels("test")),
+    ],
+)
+def test_what_cannot_be_downloaded_is_one_clear_error(what, read):
+    collection = IrdsCollection("far", Unreachable(), {"test": Unreachable()})
+    with pytest.raises(
+        InputError, match=f"the {what} of irds:far cannot be read or downloaded .ConnectionError"
+    ) as error:
+        read(collection)
+    assert "tried" not in str(error.value) and "--sets" in str(error.value)
+
+
 def test_documents_of_every_type():
     fake = Fake([Titled("1", "a", "t"), Titled("2", "b", None), Parts("3", "h")])
     expected = [Document("1", "a", "t"), Document("2", "b"), Document("3", "all of h")]

@@ -98,7 +98,7 @@ def compare_systems(
             assessments,
             baseline,
             tuple(comparisons),
-            _find_moved(systems, assessments, judged, baseline, names[0], moved),
+            _find_moved(systems, assessments, judged, baseline, names[0], moved) if moved else {},
         )
 
 
@@ -108,6 +108,8 @@ def _check_names(names: Sequence[str], baseline: str | None) -> None:
             raise ConfigError(f"two systems are called {name!r}. Give each a name of its own.")
     if baseline is not None and baseline not in names:
         raise ConfigError(f"there is no system {baseline!r} to compare with. The systems: {', '.join(names)}.")
+    if baseline is not None and len(names) < 2:
+        raise ConfigError(f"there is only the baseline {baseline!r}. Name at least one system to compare with it.")
 
 
 def _find_moved(

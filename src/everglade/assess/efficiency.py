@@ -73,6 +73,10 @@ class BenchSettings(Settings):
         for name in ("threads", "timed_documents"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}: it must not be negative.")
+        if self.recall is not None and not 0 < self.recall <= 1:
+            raise ConfigError(f"recall is {self.recall}: it must be above 0 and at most 1.")
+        if self.recall is not None and self.float_exact:
+            raise ConfigError("float_exact is an exact search, so recall does not go with it. Leave one of them out.")
 
     @property
     def asking(self) -> Asking:

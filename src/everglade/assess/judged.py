@@ -93,14 +93,21 @@ def open_judged(source: str, split: str | None = None, queries: str | Path | Non
         queries: a file of queries to go with a qrels file.
 
     Raises:
-        ConfigError: if the collection has several splits and none is named.
+        ConfigError: if the collection has several splits and none is named; if a split is named and `source` is a file,
+            or a file of queries and it is a collection, which has its own.
         InputError: if there is no such thing, or no judgement in it.
     """
     if Path(source).is_file():
+        if split is not None:
+            raise ConfigError(f"{source} is a file of judgements, which has no split {split!r}. Leave it out.")
         judged = JudgedSet(
             Path(source).name, group_qrels(read_qrels(source)), queries_file=Path(queries) if queries else None
         )
     else:
+        if queries is not None:
+            raise ConfigError(
+                f"{queries}: queries go with a file of judgements, and {source} has its own. Leave it out."
+            )
         collection = open_collection(source)
         split = choose_split(collection, split)
         name = collection.name if collection.name.endswith(f"/{split}") else f"{collection.name}/{split}"

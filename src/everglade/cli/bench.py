@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from everglade.cli.options import AsJson, Quiet, limit_threads, name_options, pick_given
-from everglade.cli.output import print_fields, print_json, print_table, show_progress
+from everglade.cli.output import check_place, print_fields, print_json, print_table, show_progress
 from everglade.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -86,8 +86,9 @@ def bench(
     from everglade.bundled import bundled_collection, bundled_model
     from everglade.durable import write_json
 
-    if out is not None and not out.parent.is_dir():
-        raise ConfigError(f"the folder {out.parent} is not there, in which {out.name} is to be written. Make it.")
+    check_place(out)
+    if float_exact and prune is not None:
+        raise ConfigError("--float-exact needs all postings, so --prune does not go with it. Leave one of them out.")
     source = str(bundled_model()) if system == "bundled" else system
     given = pick_given(impact_bits=impact_bits, prune=prune)
     spec = SystemSpec(source, system, model, options=given | ({"keep_weights": True} if float_exact else {}))

@@ -20,7 +20,7 @@ from everglade.cli.options import (
     name_options,
     pick_given,
 )
-from everglade.cli.output import print_json, show_progress
+from everglade.cli.output import check_place, print_json, show_progress
 from everglade.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -46,10 +46,13 @@ Measures = Annotated[
     typer.Option("--measure", "-m", help="Measure as ir-measures writes it, or RCap@100; may be repeated."),
 ]
 ConventionName = Annotated[str | None, typer.Option(help="How to measure: plain, beir, trec-dl or msmarco.")]
-Depth = Annotated[int, typer.Option("-k", min=1, help="Hits to find for each query.")]
+Depth = Annotated[int | None, typer.Option("-k", min=1, help="Hits to find for each query; 1000 if not given.")]
 Baseline = Annotated[str | None, typer.Option("--compare", help="System that the others are compared with.")]
-Moved = Annotated[int, typer.Option(min=0, help="With --compare: how many of the queries that moved most to explain.")]
-Seed = Annotated[int, typer.Option(help="With --compare: seed of the resampling.")]
+Moved = Annotated[
+    int | None,
+    typer.Option(min=0, help="With --compare: how many of the queries that moved most to explain; 5 if not given."),
+]
+Seed = Annotated[int | None, typer.Option(help="With --compare: seed of the resampling; 0 if not given.")]
 PerQueryFlag = Annotated[bool, typer.Option("--per-query", help="Give every query's values too.")]
 PerQueryOut = Annotated[
     Path | None, typer.Option(help="Write every query's values here: TSV, or JSON by a .json name.")
@@ -76,10 +79,10 @@ def evaluate(
     queries: QueriesFile = None,
     measure: Measures = None,
     convention: ConventionName = None,
-    k: Depth = 1000,
+    k: Depth = None,
     compare: Baseline = None,
-    moved: Moved = 5,
-    seed: Seed = 0,
+    moved: Moved = None,
+    seed: Seed = None,
     per_query: PerQueryFlag = False,
     per_query_out: PerQueryOut = None,
     out: Out = None,
@@ -132,18 +135,27 @@ def evaluate(
         passage_overlap=passage_overlap,
     )
     report = _Report(out, per_query_out, per_query, quiet, as_json)
-    _check_places(report)
+    check_place(per_query_out)
     if suite is None:
+        check_place(out)
         _check_without_suite(sets, only_set, any_counts=any_counts)
+        if compare is None and (unused := pick_given(moved=moved, seed=seed)):
+            raise ConfigError(f"{name_options(unused)}: of a comparison. Name a baseline with --compare.")
         specs, collection, baseline = _divide(words, compare, model, settings)
+        if k is not None and all(spec.kind == "run" for spec in specs):
+            raise ConfigError("-k: hits to find, and run files are measured as they stand. Leave it out.")
         where = {"split": split, "queries": queries}
-        how = {"measures": measure, "convention": convention or "plain", "moved": moved, "seed": seed}
-        _on_collection(specs, collection, baseline, where, how, k, threads, report)
+        how: dict[str, Any] = {"measures": measure, "convention": convention or "plain"}
+        how |= {"moved": 5 if moved is None else moved, "seed": seed or 0}
+        _on_collection(specs, collection, baseline, where, how, k or 1000, threads, report)
     else:
-        _check_with_suite(words, split=split, queries=queries, convention=convention, compare=compare, model=model)
+        if out is not None and out.exists() and not out.is_dir():
+            raise ConfigError(f"{out} is a file. A suite has a run for each set: name a folder for them.")
+        unfit = pick_given(split=split, queries=queries, convention=convention, compare=compare, model=model)
+        _check_with_suite(words, unfit | pick_given(moved=moved, seed=seed))
         (spec,) = _name(words, None, settings)
         given = {"folder": sets, "only": only_set, "measures": measure, "any_counts": any_counts}
-        _on_suite(suite, spec, given, k, threads, report)
+        _on_suite(suite, spec, given, k or 1000, threads, report)
 
 
 class _Report(NamedTuple):
@@ -156,23 +168,16 @@ class _Report(NamedTuple):
     as_json: bool
 
 
-def _check_places(report: _Report) -> None:
-    """Refuse places that cannot be written to before hours have passed."""
-    for path in (report.out, report.per_query_out):
-        if path is not None and not path.parent.is_dir():
-            raise ConfigError(f"the folder {path.parent} is not there, in which {path.name} is to be written. Make it.")
-
-
 def _check_without_suite(sets: Path | None, only_set: list[str] | None, *, any_counts: bool) -> None:
     given = {"sets": sets, "set": only_set, "any_counts": any_counts}
     if names := [name for name, value in given.items() if value]:
         raise ConfigError(f"{name_options(names)}: for a suite only. Name one with --suite.")
 
 
-def _check_with_suite(words: Sequence[str], **given: object) -> None:
-    if names := [name for name, value in given.items() if value is not None]:
+def _check_with_suite(words: Sequence[str], unfit: dict[str, Any]) -> None:
+    if unfit:
         raise ConfigError(
-            f"{name_options(names)}: not with --suite, which names its collections and measures one model."
+            f"{name_options(unfit)}: not with --suite, which names its collections and measures one model."
         )
     if len(words) != 1:
         raise ConfigError(f"--suite measures one system, and {len(words)} were named: {', '.join(words)}.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import textwrap
 from typing import TYPE_CHECKING, Any
 
@@ -81,8 +82,12 @@ def print_compared(compared: Compared, texts: Mapping[str, str]) -> None:
 
 
 def _print_comparison(baseline: Assessment, rows: list[Comparison]) -> None:
+    from everglade.evaluation.measures import is_count
+
     measure = rows[0].measure
-    print(f"{measure} against {baseline.name} ({baseline.means[measure]:.4f})")
+    mean = statistics.fmean(row[measure] for row in baseline.per_query.values())
+    summed = " a query" if is_count(measure) else ""
+    print(f"{measure}{summed} against {baseline.name} ({mean:.4f})")
     print_table(
         ["system", "mean", "difference", "95 % interval", "p (t)", "p (random.)", "wins/ties/losses"],
         [
@@ -124,6 +129,8 @@ def _print_document(document: MovedDocument) -> None:
     print(f"    {document.document} (relevance {document.relevance}): {before} -> {after}")
     if document.passed_over:
         _print_lines("passed over by pruning or an approximate search: others with lower scores were found", " " * 6)
+    elif document.terms and all(round(row.share_before, 2) == round(row.share_after, 2) for row in document.terms):
+        _print_lines("its terms add the same in both: what stands above it changed", " " * 6)
     elif document.terms:
         # Each term stays in one piece.
         terms = [f"{row.term} {row.share_before:.0%} -> {row.share_after:.0%}" for row in document.terms]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from everglade.cli.options import AsJson, Quiet, Threads, limit_threads
+from everglade.cli.options import AsJson, Quiet, Threads, limit_threads, name_options
 from everglade.cli.output import print_json, print_table, show_progress
 from everglade.cli.settings import parse_pair
 from everglade.errors import ConfigError, InputError
@@ -89,7 +89,7 @@ def frontier(
 
     A point is a model with settings: heaviest terms of documents or queries, pruned postings, bits of impacts,
     approximate search. Each value is tried alone beside the point that changes nothing, or with --cross every
-    combination; where none is named, fourteen usual points are. Each model reads the collection once.
+    combination of those named; where none is named, fourteen usual points are. Each model reads the collection once.
 
     OUT gets frontier.json with a row for each point, figures as SVG and PNG with the Pareto front, and frontier.html,
     one page without scripts or network. Finished rows are kept: an interrupted sweep goes on when the same command is
@@ -110,7 +110,8 @@ def frontier(
     shown = _Shown(quiet, as_json)
     limit_threads(threads)
     if reproduce is not None:
-        _check_reproduce(point, split=split, recipe=recipe, sweep=sweep, setting=setting)
+        given = {name: value for name, value in locals().items() if name in _OF_A_ROW and value != _OF_A_ROW[name]}
+        _check_reproduce(point, given)
         _make_again(reproduce, point or 0, out, collection, model, threads, shown)
         return
     if point is not None:
@@ -168,9 +169,9 @@ def _values(words: str | None, kind: Callable[[str], Any], all_of_it: str | None
     if words is None:
         return ()
     values = []
-    for word in words.split(","):
+    for word in map(str.strip, words.split(",")):
         try:
-            values.append(None if word == all_of_it else kind(word.strip()))
+            values.append(None if word == all_of_it else kind(word))
         except ValueError:
             usual = f", or {all_of_it}" if all_of_it else ""
             raise ConfigError(f"{option} {words!r}: {word!r} is no number{usual}. Example: {option} 64,32.") from None
@@ -187,11 +188,26 @@ def _require_figures() -> None:
         raise MissingExtra("matplotlib", "figures")
 
 
-def _check_reproduce(point: int | None, **others: object) -> None:
+_OF_A_ROW: dict[str, Any] = {
+    **dict.fromkeys(("split", "document_terms", "prune", "query_terms", "bits", "recall", "recipe", "sweep")),
+    **dict.fromkeys(("setting", "train_on", "train_split", "measure")),
+    "cross": False,
+    "k": 100,
+    "convention": "plain",
+    "queries": 0,
+    "timed_queries": 200,
+    "repeats": 5,
+    "seed": 0,
+}
+"""What --reproduce takes from the row, and what each is where it is not given."""
+
+
+def _check_reproduce(point: int | None, given: dict[str, Any]) -> None:
     if point is None:
         raise ConfigError("say which point to make again with --point.")
-    if given := [f"--{'set' if name == 'setting' else name}" for name, value in others.items() if value]:
-        raise ConfigError(f"{', '.join(given)}: not with --reproduce, which takes everything from the row.")
+    if given:
+        named = name_options(["set" if name == "setting" else name for name in given])
+        raise ConfigError(f"{named}: not with --reproduce, which takes everything from the row.")
 
 
 def _make_again(
@@ -219,7 +235,11 @@ def _make_again(
     )
     print_json(found.to_dict()) if shown.as_json else _print_reproduced(found)
     if not found.is_equal:
-        raise InputError(f"point {point} is not what its row says: other software, or another processor?", file)
+        raise InputError(
+            f"point {point} is not what its row says ({'; '.join(found.differences)}): other software, or another "
+            f"processor?",
+            file,
+        )
 
 
 def _print_reproduced(found: Reproduced) -> None:

@@ -64,8 +64,8 @@ PassageOverlap = Annotated[
 ]
 
 
-def pick_given(**settings: str | int | None) -> dict[str, Any]:
-    """Give the settings of a model that were given on the command line, by name."""
+def pick_given(**settings: object) -> dict[str, Any]:
+    """Give the settings that were given on the command line, by name."""
     return {name: value for name, value in settings.items() if value is not None}
 
 

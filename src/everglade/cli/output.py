@@ -10,13 +10,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from everglade.errors import ConfigError
+
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from everglade.errors import EvergladeError
     from everglade.progress import Progress
 
-__all__ = ["print_error", "print_fields", "print_json", "print_table", "show_progress", "speaks"]
+__all__ = ["check_place", "print_error", "print_fields", "print_json", "print_table", "show_progress", "speaks"]
 
 SECONDS_BETWEEN_LOG_LINES = 10.0
 
@@ -42,6 +45,20 @@ def print_error(error: EvergladeError, *, as_json: bool) -> None:
         print(json.dumps({"error": {"type": type(error).__name__, "reason": str(error)}}), file=sys.stderr)
     else:
         print(f"error: {error}", file=sys.stderr)
+
+
+def check_place(path: Path | None) -> None:
+    """Refuse a file that could not be written, before hours have passed; None is no file.
+
+    Raises:
+        ConfigError: if `path` is a folder, or its own folder is not there.
+    """
+    if path is None:
+        return
+    if path.is_dir():
+        raise ConfigError(f"{path} is a folder. Name a file in it.")
+    if not path.parent.is_dir():
+        raise ConfigError(f"the folder {path.parent} is not there, in which {path.name} is to be written. Make it.")
 
 
 def print_fields(fields: dict[str, Any]) -> None:

@@ -10,8 +10,7 @@ from typing import Annotated
 import typer
 
 from everglade.cli.options import AsJson, Quiet, Threads, limit_threads
-from everglade.cli.output import print_json, show_progress
-from everglade.errors import ConfigError
+from everglade.cli.output import check_place, print_json, show_progress
 
 __all__ = ["report"]
 
@@ -66,8 +65,7 @@ def report(
     from everglade.assess.systems import Workplace
     from everglade.report.making import make_report
 
-    if not out.parent.is_dir():
-        raise ConfigError(f"the folder {out.parent} is not there, in which {out.name} is to be written. Make it.")
+    check_place(out)
     limit_threads(threads)
     with show_progress("reading the collection", quiet=quiet) as progress:
         page = make_report(

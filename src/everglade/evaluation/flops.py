@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,7 +45,7 @@ def measure_sparsity(query_shares: NDArray[np.float64], document_shares: NDArray
             f"FLOPS needs both over one vocabulary"
         )
     return Sparsity(
-        flops=float(query_shares @ document_shares),
+        flops=math.fsum(query_shares * document_shares),  # a dot product depends on how many threads add it up
         query_terms=float(query_shares.sum()),
         document_terms=float(document_shares.sum()),
     )

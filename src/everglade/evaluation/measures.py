@@ -8,6 +8,7 @@ every measure sees that order, under ids that every tool can read.
 from __future__ import annotations
 
 import math
+import operator
 import subprocess
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,6 +26,7 @@ __all__ = [
     "cutoff_of",
     "evaluate",
     "evaluate_queries",
+    "is_count",
     "rank",
     "summarise",
     "with_relevance",
@@ -72,6 +74,8 @@ def evaluate_queries(
     run: Run, qrels: Mapping[str, Mapping[str, int]] | Iterable[Qrel], measures: Sequence[str] = DEFAULT_MEASURES
 ) -> PerQuery:
     """Give each measure for each judged query: query id -> measure name -> value. See `evaluate`."""
+    if isinstance(measures, str):
+        raise ConfigError(f"measures is the text {measures!r}, not a list of names. Write [{measures!r}].")
     judged = _as_qrels(qrels)
     parsed = {name: _parse(name) for name in dict.fromkeys(measures)}
     if not parsed:
@@ -105,17 +109,21 @@ def summarise(per_query: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
     """Give one value for each measure of `evaluate_queries`: the mean, or for the counts of ir-measures the sum."""
     names = list(next(iter(per_query.values())))
     sums = {name: math.fsum(values[name] for values in per_query.values()) for name in names}
-    return {name: total if _is_count(name) else total / len(per_query) for name, total in sums.items()}
+    return {name: total if is_count(name) else total / len(per_query) for name, total in sums.items()}
 
 
 def rank(hits: Mapping[str, float]) -> list[str]:
     """Give the document ids of one query in order: higher score first, of equal scores the smaller id first.
 
     Raises:
-        InputError: if a score is NaN.
+        InputError: if a score is no number, or NaN.
     """
     for document, score in hits.items():
-        if math.isnan(score):
+        try:
+            unusable = math.isnan(score)
+        except TypeError as error:
+            raise InputError(f"the score of document {document!r} is {score!r}, not a number") from error
+        if unusable:
             raise InputError(f"the score of document {document!r} is not a number (NaN): it cannot be ranked")
     return sorted(hits, key=lambda document: (-hits[document], document))
 
@@ -206,6 +214,12 @@ def _as_qrels(qrels: Mapping[str, Mapping[str, int]] | Iterable[Qrel]) -> Qrels:
         raise InputError("there are no judgements (qrels), so nothing can be measured")
     for query, documents in judged.items():
         for document, relevance in documents.items():
+            try:
+                documents[document] = operator.index(relevance)  # an int, whatever kind of whole number it was
+            except TypeError as error:
+                raise InputError(
+                    f"document {document!r} has relevance {relevance!r} for query {query!r}: it must be a whole number"
+                ) from error
             if abs(relevance) > MAX_RELEVANCE:
                 raise InputError(
                     f"document {document!r} has relevance {relevance} for query {query!r}; "
@@ -260,7 +274,8 @@ def _say_who_can(measure: Any, settings: str) -> str:  # noqa: ANN401 - ir_measu
     return f" in this way by any tool that ir-measures knows. Its settings: {settings}."
 
 
-def _is_count(name: str) -> bool:
+def is_count(name: str) -> bool:
+    """Whether a measure counts, such as NumRet, so that `summarise` gives its sum and not its mean."""
     import ir_measures
 
     measure = _parse(name)

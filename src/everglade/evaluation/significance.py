@@ -14,6 +14,7 @@ __all__ = ["Comparison", "compare_values", "holm", "interval_of_mean"]
 
 RANDOMISATIONS = 20_000
 BOOTSTRAPS = 10_000
+VALUES_AT_A_TIME = 5_000_000
 SAME = 1e-9
 """Values of a query nearer to each other than this are a tie: measures are sums in float64."""
 
@@ -58,7 +59,7 @@ def compare_values(
 
     Raises:
         ConfigError: if there is no such baseline, or nothing beside it.
-        InputError: if the runs were not measured on the same queries, or on fewer than two.
+        InputError: if the runs were not measured on the same queries, or on fewer than two, or a value is not finite.
     """
     if baseline not in values:
         raise ConfigError(f"there is no run {baseline!r} to compare with. The runs: {', '.join(values)}.")
@@ -81,7 +82,15 @@ def compare_values(
 
 
 def _column(rows: Mapping[str, Mapping[str, float]], queries: Sequence[str], measure: str) -> NDArray[np.float64]:
-    return np.array([rows[query][measure] for query in queries], dtype=np.float64)
+    try:
+        values = np.array([rows[query][measure] for query in queries], dtype=np.float64)
+    except KeyError as error:
+        known = ", ".join(rows[queries[0]])
+        raise ConfigError(f"there are no values of {measure!r} for every query. There are: {known}.") from error
+    if not np.isfinite(values).all():
+        where = queries[int(np.flatnonzero(~np.isfinite(values))[0])]
+        raise InputError(f"the value of {measure} for query {where!r} is no finite number: it cannot be tested")
+    return values
 
 
 def _compare_measure(
@@ -118,7 +127,7 @@ def _compare_measure(
 def _t_test(difference: NDArray[np.float64]) -> float:
     from scipy import stats
 
-    if np.ptp(difference) <= SAME:  # no variance: the test is not defined
+    if np.ptp(difference) <= SAME:  # no variance: t is infinite, or 0 of 0
         return 1.0 if abs(difference[0]) <= SAME else 0.0
     return float(stats.ttest_1samp(difference, 0.0).pvalue)
 
@@ -135,11 +144,16 @@ def _randomisation_test(difference: NDArray[np.float64], seed: int) -> float:
         permutation_type="samples",
         vectorized=True,
         n_resamples=RANDOMISATIONS,
-        batch=1_000,
+        batch=_batch(len(moved)),
         alternative="two-sided",
         rng=np.random.default_rng(seed),
     )
     return float(result.pvalue)
+
+
+def _batch(n_values: int) -> int:
+    """Give how many resamples to hold at a time, in some tens of megabytes; the results do not change."""
+    return max(1, min(1_000, VALUES_AT_A_TIME // n_values))
 
 
 def interval_of_mean(values: NDArray[np.float64], seed: int = 0) -> tuple[float, float]:
@@ -156,7 +170,7 @@ def interval_of_mean(values: NDArray[np.float64], seed: int = 0) -> tuple[float,
         (values,),
         np.mean,
         n_resamples=BOOTSTRAPS,
-        batch=1_000,
+        batch=_batch(len(values)),
         confidence_level=0.95,
         method="percentile",
         rng=np.random.default_rng(seed),

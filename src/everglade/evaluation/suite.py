@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from everglade.errors import ConfigError, suggest_name
 from everglade.evaluation.conventions import find_convention
+from everglade.evaluation.measures import cutoff_of
 
 __all__ = ["Published", "Suite", "SuiteSet", "known_suites", "read_suite"]
 
@@ -132,6 +133,11 @@ def _make_suite(found: dict[str, Any], path: Path) -> Suite:
     if measures is not None and not isinstance(measures, list):
         raise ConfigError(f"{path}: measures is {measures!r}, not a list of names.")
     measures = convention.choose_measures([str(name) for name in measures or ()])
+    for one in published:
+        try:
+            cutoff_of(one.measure)
+        except ConfigError as error:
+            raise ConfigError(f"{path}, published figures of {one.system}: {error}") from error
     about, counts_from = str(found.get("about", "")), str(found.get("counts_from", ""))
     return Suite(path.stem, about, convention.name, measures, sets, published, counts_from)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -19,6 +19,7 @@ from everglade.assess.query_times import (
     choose_effort,
     time_searches,
 )
+from everglade.errors import ConfigError
 from everglade.evaluation.flops import measure_sparsity, term_shares
 from everglade.evaluation.measures import PerQuery, evaluate_queries, summarise
 from everglade.evaluation.significance import interval_of_mean
@@ -89,7 +90,8 @@ def measure_point(
     if choice.query_terms is not None:
         queries = queries.top_terms(choice.query_terms)
     if choice.recall is not None and store.meta.calibration is None:
-        store.calibrate(None, settings.threads)
+        with suppress(ConfigError):  # too few documents to make queries of: such an index is searched exactly
+            store.calibrate(None, settings.threads)
     asking = Asking(settings.k, choice.recall, choice.bits == "float", reasons=False, query_terms=choice.query_terms)
     effort = choose_effort(Efforts(), store.snapshot, asking)
     values, missing = _judge(store, queries, material, asking, settings)

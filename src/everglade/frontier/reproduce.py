@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,6 +29,9 @@ from everglade.frontier.sweep import (
 
 __all__ = ["Reproduced", "read_frontier", "reproduce"]
 
+SAME = 1e-12
+"""How far apart, as a share, sums of the same numbers may be: in what order they are added is the machine's."""
+
 
 @dataclass(frozen=True)
 class Reproduced:
@@ -39,15 +43,36 @@ class Reproduced:
     @property
     def is_equal(self) -> bool:
         """Whether all that does not depend on the machine's speed is the same."""
-        return _without_times(self.before) == _without_times(self.now)
+        return not self.differences
+
+    @property
+    def differences(self) -> list[str]:
+        """What is not the same, times aside: "flops: 2.2333, now 2.2334". The last digits of sums may differ."""
+        return list(_compare("", _without_times(self.before), _without_times(self.now)))
 
     def to_dict(self) -> dict[str, Any]:
         """Give both as plain JSON values."""
-        return {"equal": self.is_equal, "before": self.before.to_dict(), "now": self.now.to_dict()}
+        return {
+            "equal": self.is_equal,
+            "differences": self.differences,
+            "before": self.before.to_dict(),
+            "now": self.now.to_dict(),
+        }
 
 
 def _without_times(row: Row) -> dict[str, Any]:
     return {name: value for name, value in row.to_dict().items() if name not in ("latency_ms", "model")}
+
+
+def _compare(name: str, before: Any, now: Any) -> Iterator[str]:  # noqa: ANN401 - any JSON value
+    if isinstance(before, dict) and isinstance(now, dict):
+        for key in before | now:
+            yield from _compare(f"{name} {key}".strip(), before.get(key), now.get(key))
+    elif isinstance(before, float) and isinstance(now, float):
+        if not math.isclose(before, now, rel_tol=SAME):
+            yield f"{name}: {before!r}, now {now!r}"
+    elif before != now:
+        yield f"{name}: {before!r}, now {now!r}"
 
 
 def read_frontier(file: str | Path) -> Frontier:

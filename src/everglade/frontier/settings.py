@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from itertools import product
 from typing import Any, ClassVar
@@ -186,11 +186,17 @@ class FrontierSettings(Settings):
         """What is measured; the first is drawn."""
         return choose_measures(self.measures, self.how, self.k)
 
+    @property
+    def _usual_axes(self) -> Mapping[str, tuple[Any, ...]]:
+        """What is swept where nothing is named; without recall where so many hits are asked for that all is exact."""
+        too_deep = self.how.hits_to_ask(self.k) > max(DEPTHS)
+        return {axis: values for axis, values in USUAL_AXES.items() if not (too_deep and axis == "recall")}
+
     def choices(self) -> Iterator[Choice]:
         """Give the points for one model, each once, the one that changes nothing first where it is among them."""
         named = {axis: getattr(self, axis) for axis in AXES}
         if not self.cross:
-            swept = named if any(named.values()) else USUAL_AXES
+            swept = named if any(named.values()) else self._usual_axes
             base = Choice()
             single = [replace(base, **{axis: value}) for axis, values in swept.items() for value in values]
             yield from dict.fromkeys([base, *single])

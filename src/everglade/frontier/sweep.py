@@ -95,9 +95,11 @@ class Frontier:
         return pareto_front([getattr(row, cost) for row in self.rows], values)
 
     def command(self, row: Row) -> str:
-        """Give the command that makes a point again."""
-        source = next(model["source"] for model in self.models if model["label"] == row.model)
-        return write_command(self.source.collection, self.source.split, source, row.choice, self.settings)
+        """Give the command that makes a point again; of a model that was trained here, beside frontier.json."""
+        model = next(model for model in self.models if model["label"] == row.model)
+        if model.get("recipe"):
+            return f"everglade frontier --reproduce frontier.json --point {row.number}"
+        return write_command(self.source.collection, self.source.split, model["source"], row.choice, self.settings)
 
     def to_dict(self) -> dict[str, Any]:
         """Give everything as plain JSON values; each row has its command."""

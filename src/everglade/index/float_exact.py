@@ -62,7 +62,8 @@ def search_floats(
     options = snapshot.meta.options
     if not options.keep_weights:
         raise ConfigError(
-            "float_exact needs the weights, and this index keeps impacts only. Make one with keep_weights=True."
+            "float_exact needs the weights, and this index keeps impacts only. Make one by --keep-weights, in Python "
+            "keep_weights=True."
         )
     if options.prune is not None:
         raise ConfigError(

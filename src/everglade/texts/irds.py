@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,34 +35,40 @@ class IrdsCollection:
         """Give the documents one after the other.
 
         Raises:
-            InputError: if an id cannot be used.
+            InputError: if an id cannot be used, or the documents cannot be downloaded.
         """
-        return map(_as_document, self.dataset.docs_iter())
+        with _downloading(self.name, "documents"):
+            yield from map(_as_document, self.dataset.docs_iter())
 
     def queries(self, split: str | None = None) -> list[Query]:
         """Give the queries judged in `split`, or all for None.
 
         Raises:
-            InputError: if there is no such split, or there are no queries.
+            InputError: if there is no such split, there are no queries, or they cannot be downloaded.
         """
         if split is not None:
             require_split(self, split)
-            return keep_judged(_queries_of(self.judged[split]), self.qrels(split))
+            return keep_judged(self._queries_of(self.judged[split]), self.qrels(split))
         if self.dataset.has_queries():
-            return _queries_of(self.dataset)
+            return self._queries_of(self.dataset)
         if not self.judged:
             raise InputError(f"the collection irds:{self.name} has no queries, only documents")
-        return list({query.id: query for name in self.splits for query in _queries_of(self.judged[name])}.values())
+        return list({query.id: query for one in self.splits for query in self._queries_of(self.judged[one])}.values())
+
+    def _queries_of(self, dataset: Any) -> list[Query]:  # noqa: ANN401 - each ir_datasets collection has its own type
+        with _downloading(self.name, "queries"):
+            return [Query(require_id(query.query_id), query.default_text()) for query in dataset.queries_iter()]
 
     def qrels(self, split: str) -> list[Qrel]:
         """Give the judgements of `split`.
 
         Raises:
-            InputError: if there is no such split.
+            InputError: if there is no such split, or the judgements cannot be downloaded.
         """
         require_split(self, split)
-        judgements = self.judged[split].qrels_iter()
-        return [Qrel(require_id(q.query_id), require_id(q.doc_id), int(q.relevance)) for q in judgements]
+        with _downloading(self.name, "judgements"):
+            judgements = self.judged[split].qrels_iter()
+            return [Qrel(require_id(q.query_id), require_id(q.doc_id), int(q.relevance)) for q in judgements]
 
 
 def open_irds(dataset_id: str) -> IrdsCollection:
@@ -99,5 +106,13 @@ def _as_document(found: Any) -> Document:  # noqa: ANN401 - each ir_datasets col
     return Document(require_id(found.doc_id), found.default_text())
 
 
-def _queries_of(dataset: Any) -> list[Query]:  # noqa: ANN401 - each ir_datasets collection has its own type
-    return [Query(require_id(query.query_id), query.default_text()) for query in dataset.queries_iter()]
+@contextmanager
+def _downloading(name: str, what: str) -> Iterator[None]:
+    """Say in one line that ir_datasets could not fetch something: its own error is a page of what it tried."""
+    try:
+        yield
+    except OSError as error:  # those of requests are such
+        raise InputError(
+            f"the {what} of irds:{name} cannot be read or downloaded ({type(error).__name__}). Without a network give "
+            f"a folder in BEIR's form: of a suite by --sets, of one collection in its place"
+        ) from error

@@ -52,6 +52,8 @@ def read_vocabulary(source: str | Path) -> Vocabulary:
         read = _read_tokenizer if path.suffix == ".json" else _read_list
         ids = read(path)
         return Vocabulary(str(source), ids, 1 + max(ids.values(), default=-1))
+    if path.suffix in (".txt", ".json"):
+        raise InputError("there is no such file", path)
     folder = find_folder(source)
     for name, read in (("tokenizer.json", _read_tokenizer), ("vocab.txt", _read_list)):
         if (folder / name).is_file():
