@@ -128,6 +128,11 @@ label = "as it was"
 model = "$first"
 
 [[gain]]
+name = "training"
+of = "plain"
+over = "untrained"
+
+[[gain]]
 name = "distillation"
 of = "taught"
 over = "plain"

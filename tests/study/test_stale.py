@@ -128,7 +128,10 @@ def test_a_mistake_is_known_before_the_preparation(mine, run_in, monkeypatch, pa
 def test_gains_are_over_the_seeds_that_both_have(mine, run_in, done):
     (mine / "out" / "cells" / "taught.light.2" / "figures.json").unlink()
     summary = summarise_study(read_study(mine / "study.toml"), mine / "out")
-    (gain,) = summary["gains"]
+    training, gain = (
+        next(one for one in summary["gains"] if one["name"] == name) for name in ("training", "distillation")
+    )
+    assert training["seeds"] == 2 and set(training["tests"]) == {"near", "far"}
     rows = of_set(summary, "far")
     assert gain["seeds"] == 1 and gain["tests"] == {} and summary["tests"] == []
     first = [rows[scenario, "light", 1]["nDCG@10"] for scenario in ("taught", "plain")]
@@ -148,6 +151,7 @@ def test_what_the_study_stood_on_and_took_is_told(mine, done):
     assert summary["ground"]["collection"] == "near" and set(summary["ground"]["sets"]) == {"near", "far"}
     assert set(summary["preparation"]["seconds"]) == {"bm25", "scored"}
     assert summary["preparation"]["settings"]["unset"] == ""
+    assert "positive_first" in summary["preparation"]["statistics"]["scored"]["scores"]["bm25"]
     assert set(summary["seconds"]) == set(summary["courses"]) == {name for name in states(mine) if "." in name}
     assert [step for step, *_ in summary["courses"]["plain.light.1"]] == [2]
     (versions,) = summary["trained_with"]

@@ -69,7 +69,7 @@ def test_a_study_without_zero_shot_sets_has_no_such_mean(ground, done, tmp_path)
 def test_gains_and_tests_are_at_the_same_level(done):
     _, summary, _ = done
     means = {(one["scenario"], one["level"], one["set"]): one["mean"]["nDCG@10"] for one in summary["means"]}
-    (gain,) = summary["gains"]  # taught is run at one level only
+    (gain,) = [one for one in summary["gains"] if one["name"] == "distillation"]  # taught is run at one level only
     assert gain["level"] == "light"
     for name in ("near", "far", "zero-shot", "all"):
         difference = means["taught", "light", name] - means["plain", "light", name]
@@ -82,6 +82,22 @@ def test_gains_and_tests_are_at_the_same_level(done):
     for name, test in gain["tests"].items():
         assert test == {key: value for key, value in tests["light", name, "taught"].items() if key in test}
         assert test["p_randomisation_corrected"] == test["p_randomisation"]
+
+
+def test_gains_over_a_reference_are_over_its_one_value(done):
+    _, summary, _ = done
+    means = {(one["scenario"], one["level"], one["set"]): one["mean"]["nDCG@10"] for one in summary["means"]}
+    gains = [one for one in summary["gains"] if one["name"] == "training"]
+    assert [(one["level"], one["over"], one["seeds"]) for one in gains] == [
+        ("light", "untrained", 2),
+        ("none", "untrained", 2),
+    ]
+    for gain in gains:
+        for name in ("near", "far", "zero-shot", "all"):
+            expected = means["plain", gain["level"], name] - means["untrained", None, name]
+            assert gain["gain"][name] == pytest.approx(expected)
+        assert (gain["over"], gain["seeds"]) == ("untrained", 2)
+        assert gain["tests"]["near"]["difference"] == pytest.approx(gain["gain"]["near"])
 
 
 def test_a_second_call_trains_and_measures_nothing(ground, done, monkeypatch, run_in):
@@ -116,7 +132,6 @@ def test_parts_come_to_the_whole(ground, done, tmp_path, run_in):
         (("seeds = [1, 2]", "seeds = [1.5]"), "seeds must be whole numbers"),
         (("seeds = [1, 2]", "seeds = 3"), "seeds must be whole numbers such as [1, 2, 3], not 3"),
         (("seeds = [1, 2]", "seeds = [1, 1]"), "a seed stands twice in [1, 1]"),
-        (("[[gain]]", "[gain]"), "Write [[gain]], with two brackets"),
         (('suite = "suite.toml"', "suite = 5"), "suite must be a text, not 5"),
         (('prepare = "prepare.toml"', "prepare = 5"), "prepare must be a text, not 5"),
         (('in_domain = ["near"]', 'in_domain = "near"'), "in_domain must be a list of names"),
@@ -148,6 +163,21 @@ def test_a_wrong_file_is_refused_with_the_place(ground, tmp_path, change, why):
     with pytest.raises(ConfigError, match="study.toml") as caught:
         read_study(tmp_path / "study.toml")
     assert why.lower() in str(caught.value).lower()
+
+
+@pytest.mark.parametrize("rows", ['{ name = "a" }', '["a"]', '"a"', "3"])
+@pytest.mark.parametrize("key", ["level", "scenario", "reference", "gain"])
+def test_what_is_no_list_of_tables_is_refused(tmp_path, key, rows):
+    whole = {"level": '[{ name = "l" }]', "scenario": '[{ name = "s" }]', key: rows}
+    lines = [
+        "seeds = [1]",
+        'baseline = "s"',
+        'suite = "beir-13"',
+        *(f"{name} = {value}" for name, value in whole.items()),
+    ]
+    (tmp_path / "study.toml").write_text("\n".join(lines))
+    with pytest.raises(ConfigError, match=rf"Write \[\[{key}\]\], with two brackets"):
+        read_study(tmp_path / "study.toml")
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ class Reference:
 
 @dataclass(frozen=True, slots=True)
 class Gain:
-    """A difference between two scenarios that has a name."""
+    """A difference that has a name: between two scenarios, or of a scenario over a reference."""
 
     name: str
     of: str

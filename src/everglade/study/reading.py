@@ -32,7 +32,7 @@ Such a file::
     [[gain]]                    # a difference that the study is about, level by level
     name = "distillation"
     of = "distil-mse"
-    over = "splade"
+    over = "splade"             # or a reference
 """
 
 from __future__ import annotations
@@ -198,9 +198,13 @@ def _check_names(study: Study, path: Path) -> None:
 def _check_mentions(study: Study, path: Path) -> None:
     """Refuse names of what there is not."""
     names = [scenario.name for scenario in study.scenarios]
-    for name in (study.baseline, *(one for gain in study.gains for one in (gain.of, gain.over))):
+    for name in (study.baseline, *(gain.of for gain in study.gains)):
         if name not in names:
             raise ConfigError(f"{path}: no scenario {name!r}. {suggest_name(name, names, 'scenarios')}")
+    names += [reference.name for reference in study.references]
+    for gain in study.gains:
+        if gain.over not in names:
+            raise ConfigError(f"{path}: no scenario {gain.over!r}. {suggest_name(gain.over, names, 'scenarios')}")
     for gain in study.gains:
         if gain.of == gain.over:
             raise ConfigError(f"{path}, gain {gain.name}: {gain.of!r} over itself gains nothing.")

@@ -4,7 +4,7 @@ study.json holds all of it, as plain values::
 
     name, summary, baseline, in_domain, sets, measures, seeds, levels, scenarios, train
     ground      what was trained on and measured on, by content, see everglade.study.ground
-    preparation its settings, stages, and the seconds that each took
+    preparation its settings, stages, the seconds that each took, and the statistics that it left of its scores
     cells       how many there are, and how many are finished: trained and measured as the design says now
     seconds     cell -> what its training took
     courses     cell -> (step, ranking loss, FLOPS of the batch) as its log has them
@@ -15,13 +15,14 @@ study.json holds all of it, as plain values::
                 queries, whose values are means over the seeds; corrected for the scenarios, see
                 everglade.evaluation.significance
     gains       each named difference at each level: in the first measure, on each set and on average, over the seeds
-                that both scenarios have finished; with a test like those above on each set, where all seeds are
-                finished, of two scenarios and so without correction
+                that both scenarios have finished, or over a reference; with a test like those above on each set, where
+                all seeds are finished, of two scenarios and so without correction
     trained_with    the versions that the trainings were made with, as their manifests have them; several if they differ
 """
 
 from __future__ import annotations
 
+import json
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -67,12 +68,7 @@ def summarise_study(study: Study, out: str | Path, *, tested: bool = True) -> di
         for name, own in one["sets"].items()
     ]
     of_seeds = dict(_average_sets(study, rows))
-    values = {
-        (scenario.name, level.name): average
-        for level in study.levels
-        for scenario in study.scenarios
-        if tested and (average := _average_queries(study, out, scenario.name, level.name, found))
-    }
+    values = dict(_read_values(study, out, found)) if tested else {}
     return {
         "name": study.name,
         "summary": study.summary,
@@ -115,6 +111,10 @@ def _describe_preparation(study: Study, out: Path) -> dict[str, Any] | None:
         "settings": study.prepare.settings,
         "stages": list(study.prepare.stages),
         "seconds": times.get("seconds", {}),
+        "statistics": {
+            file.parent.name.partition("-")[2]: json.loads(file.read_text(encoding="utf-8"))
+            for file in sorted((out / "prepare").glob("*/statistics.json"))
+        },
     }
 
 
@@ -161,7 +161,7 @@ def _spread(of_seeds: Sequence[Mapping[str, float]]) -> dict[str, Any]:
     return {"mean": mean, "deviation": deviation}
 
 
-def _test(study: Study, values: Mapping[tuple[str, str], Values]) -> Iterator[dict[str, Any]]:
+def _test(study: Study, values: Mapping[tuple[str, str | None], Values]) -> Iterator[dict[str, Any]]:
     for level in study.levels:
         own = {scenario: found for (scenario, name), found in values.items() if name == level.name}
         if study.baseline not in own or len(own) < 2:
@@ -194,24 +194,41 @@ def _average_queries(study: Study, out: Path, scenario: str, level: str, found: 
     }
 
 
+def _read_values(study: Study, out: Path, found: Mapping[str, Any]) -> Iterator[tuple[tuple[str, str | None], Values]]:
+    """Give the values of each scenario and level whose seeds are all finished, means over them, and of references."""
+    for level in study.levels:
+        for scenario in study.scenarios:
+            if average := _average_queries(study, out, scenario.name, level.name, found):
+                yield (scenario.name, level.name), average
+    for one in study.references:
+        if read_finished(study, one, out) is not None:
+            yield (one.name, None), read_values(find_cell(out, one.name))
+
+
 def _gains(
     study: Study,
     of_seeds: Mapping[tuple[str, str | None, str], OfSeeds],
-    values: Mapping[tuple[str, str], Values],
+    values: Mapping[tuple[str, str | None], Values],
 ) -> Iterator[dict[str, Any]]:
     measure = study.suite.measures[0]
     sets = [one.name for one in study.suite.sets]
+    untrained = [one.name for one in study.references]
     for level in study.levels:
         for gain in study.gains:
+            over_level = None if gain.over in untrained else level.name
             differences = {}
             seeds: list[int | None] = []
             for name in (*sets, ZERO_SHOT, ALL):
-                of, over = (of_seeds.get((one, level.name, name), {}) for one in (gain.of, gain.over))
+                of = of_seeds.get((gain.of, level.name, name), {})
+                over = of_seeds.get((gain.over, over_level, name), {})
+                if over_level is None and over:
+                    over = dict.fromkeys(of, over[None])
                 if seeds := [seed for seed in of if seed in over]:
                     differences[name] = statistics.fmean(of[seed][measure] - over[seed][measure] for seed in seeds)
             if not differences:
                 continue
-            both = {one: values[one, level.name] for one in (gain.of, gain.over) if (one, level.name) in values}
+            pair = ((gain.of, level.name), (gain.over, over_level))
+            both = {one[0]: values[one] for one in pair if one in values}
             tests = {
                 name: asdict(found[0])
                 for name in sets
