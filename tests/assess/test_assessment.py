@@ -6,10 +6,19 @@ import pytest
 
 from everglade.assess.assessment import assess
 from everglade.assess.judged import open_judged
-from everglade.assess.systems import SystemSpec, Workplace, load_encoder, name_systems, open_system
+from everglade.assess.systems import (
+    System,
+    SystemSpec,
+    Workplace,
+    load_encoder,
+    name_sources,
+    name_systems,
+    open_system,
+)
 from everglade.bundled import bundled_model
 from everglade.errors import ConfigError, InputError, ModelError
 from everglade.evaluation.measures import evaluate
+from everglade.search import Index
 from everglade.texts import open_collection, read_run
 
 WORK = Workplace(k=3, timed=False)
@@ -156,3 +165,28 @@ def test_names_are_the_shortest_ends_that_differ():
     assert name_systems(["a/x.idx", "b/x.idx", "c/y"]) == {"a/x.idx": "a/x.idx", "b/x.idx": "b/x.idx", "c/y": "y"}
     assert name_systems(["x", "a/x"]) == {"x": "x", "a/x": "a/x"}
     assert name_systems(["only/one"]) == {"only/one": "one"}
+
+
+def test_systems_are_named_as_asked_or_by_their_paths(tmp_path):
+    (tmp_path / "a=b").touch()
+    assert name_sources(["one=x/y", "z/last", str(tmp_path / "a=b")]) == {
+        "one": "x/y",
+        "last": "z/last",
+        "a=b": str(tmp_path / "a=b"),
+    }
+    with pytest.raises(ConfigError, match="two systems are called 'y'"):
+        name_sources(["x/y", "y=other"])
+
+
+def test_each_system_is_asked_in_its_own_way(place, judged):
+    asked = []
+
+    class Watched(Index):
+        def search_vectors(self, *words, **how):
+            asked.append(how)
+            return super().search_vectors(*words, **how)
+
+    with Watched.open(place / "small.idx") as index:
+        for spec in (SystemSpec("i", "a"), SystemSpec("i", "b", asking={"recall": 0.9})):
+            System(spec, judged, Workplace(timed=False, recall=0.99), index).answer(judged, 5)
+    assert [how["recall"] for how in asked] == [0.99, 0.9]

@@ -188,6 +188,12 @@ def test_a_suite_warns_of_sets_that_are_others(place):
         (["small.idx", "small", "--queries", "small/queries.jsonl"], 2, "small has its own"),
         (["small.trec", "small/qrels/test.tsv", "--split", "dev"], 2, "has no split 'dev'"),
         (["MODEL", "small", "--compare", "MODEL"], 2, "only the baseline"),
+        (["a=small.idx", "a=small.trec", "small"], 2, "two systems are called 'a'"),
+        (["a=small.idx", "small", "--with", "recall=0.9"], 2, "not of the form NAME.key=value"),
+        (["a=small.idx", "small", "--with", "b.recall=0.9"], 2, "no system 'b'"),
+        (["a=small.idx", "small", "--with", "a.recal=0.9"], 2, "Did you mean recall?"),
+        (["a=small.idx", "small", "--with", "a.prune=document:2"], 2, "prune is chosen when one is made"),
+        (["a=small.trec", "small", "--with", "a.recall=0.9"], 2, "a run file, which is measured as it stands"),
     ],
 )
 def test_a_mistake_is_one_clear_line(words, code, said):
@@ -196,6 +202,17 @@ def test_a_mistake_is_one_clear_line(words, code, said):
     assert result.stderr.count("\n") == 1
     assert said in result.stderr
     assert not result.stdout
+
+
+def test_one_model_with_four_settings_is_compared_in_one_command():
+    words = ("whole=bundled", "few=bundled", "exact=bundled", "fast=bundled", "small", "--compare", "whole")
+    settings = ("few.max_document_terms=4", "exact.float_exact=true", "fast.recall=0.9", "few.query_prefix=x")
+    found = run_json("evaluate", *words, *(part for pair in settings for part in ("--with", pair)))
+    systems = {one["name"]: one for one in found["systems"]}
+    assert list(systems) == ["whole", "few", "exact", "fast"]
+    assert systems["few"]["cost"]["document_terms"] == 4 < systems["whole"]["cost"]["document_terms"]
+    assert {one["run"] for one in found["comparisons"]} == {"few", "exact", "fast"}
+    assert systems["exact"]["measures"]["RR@10"] == systems["whole"]["measures"]["RR@10"]
 
 
 def test_a_count_is_compared_by_its_mean():

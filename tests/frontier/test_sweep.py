@@ -235,9 +235,9 @@ def test_only_some_of_the_queries(part):
 def test_models_are_named(tmp_path):
     (tmp_path / "a=b").mkdir()
     models = name_models(["old=runs/x/final", "runs/y/final", str(tmp_path / "a=b")])
-    assert [model.label for model in models] == ["old", "y/final", "a=b"]
+    assert [model.label for model in models] == ["old", "final", "a=b"]
     assert [model.source for model in models] == ["runs/x/final", "runs/y/final", str(tmp_path / "a=b")]
-    with pytest.raises(ConfigError, match="two models are called 'x'"):
+    with pytest.raises(ConfigError, match="two systems are called 'x'"):
         name_models(["x=a", "x=b"])
     with pytest.raises(ModelError, match="the model gone: "):
         _ = FrontierModel("gone", str(tmp_path / "nothing")).fingerprint

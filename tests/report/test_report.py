@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 from everglade.assess.systems import Workplace
 from everglade.cli import app
 from everglade.cli.settings import parse_pair
-from everglade.errors import ConfigError, EvergladeError, InputError
+from everglade.errors import EvergladeError, InputError
 from everglade.report.cells import _average
-from everglade.report.making import make_report, name_sources
+from everglade.report.making import make_report
 from everglade.report.reading import read_lines
 from everglade.report.recipe import _rerun
 from everglade.report.study import _group
@@ -304,17 +304,6 @@ def test_what_does_not_go_together_is_refused(place, study):
     for sources, settings, reason in cases:
         with pytest.raises(EvergladeError, match=reason):
             make_report(sources, **settings)
-
-
-def test_names_of_systems(tmp_path):
-    (tmp_path / "a=b").touch()
-    assert name_sources(["one=x/y", "z/last", str(tmp_path / "a=b")]) == {
-        "one": "x/y",
-        "last": "z/last",
-        "a=b": str(tmp_path / "a=b"),
-    }
-    with pytest.raises(ConfigError, match="two systems are called 'y'"):
-        name_sources(["x/y", "y=other"])
 
 
 def test_the_command_writes_one_file(place, study, tmp_path, monkeypatch):

@@ -28,7 +28,17 @@ if TYPE_CHECKING:
     from everglade.progress import ProgressCallback
     from everglade.texts import Query, Run
 
-__all__ = ["Answer", "Cost", "System", "SystemSpec", "Workplace", "load_encoder", "name_systems", "open_system"]
+__all__ = [
+    "Answer",
+    "Cost",
+    "System",
+    "SystemSpec",
+    "Workplace",
+    "load_encoder",
+    "name_sources",
+    "name_systems",
+    "open_system",
+]
 
 QUERIES_AT_A_TIME = 4096
 TIMED_QUERIES = 200
@@ -61,6 +71,7 @@ class SystemSpec(NamedTuple):
         model: The model of an index, where it is not where the index says.
         settings: Settings of a model that replace its own, such as passages.
         options: Options of the index that a model's documents go into, such as prune; see `Index.create`.
+        asking: How its index is searched, where not as the workplace says: recall, float_exact.
     """
 
     source: str
@@ -68,6 +79,7 @@ class SystemSpec(NamedTuple):
     model: str | None = None
     settings: Mapping[str, Any] = {}
     options: Mapping[str, Any] = {}
+    asking: Mapping[str, Any] = {}
 
     @property
     def kind(self) -> Literal["run", "index", "model"]:
@@ -117,12 +129,13 @@ class System:
         if self.index is None:
             return Answer(read_run(self.spec.source), None)
         queries = judged.queries
-        run, shares = _search(self.index, queries, k, self.workplace)
+        how = {**self.workplace.how, **self.spec.asking}
+        run, shares = _search(self.index, queries, k, self.workplace.threads, how)
         sparsity = measure_sparsity(shares, self.index.term_shares())
         times = (float("nan"), float("nan"))
         if self.workplace.timed:
             texts = [query.text for query in queries[:TIMED_QUERIES]]
-            search = partial(self.index.search, k=10, **self.workplace.how)
+            search = partial(self.index.search, k=10, **how)
             latency = measure_latency(search, texts)
             times = latency.median_ms, latency.p99_ms
         return Answer(run, Cost(sparsity.flops, sparsity.query_terms, sparsity.document_terms, *times))
@@ -189,6 +202,29 @@ def open_system(
             yield System(spec, judged, workplace, index)
 
 
+def name_sources(sources: Sequence[str]) -> dict[str, str]:
+    """Give the path of each system by its name: the one it was given as NAME=PATH, or the end of its path.
+
+    Raises:
+        ConfigError: if two have one name.
+    """
+    pairs = [_split_name(source) for source in sources]
+    ends = name_systems([path for name, path in pairs if not name])
+    found: dict[str, str] = {}
+    for given, path in pairs:
+        name = given or ends[path]
+        if name in found:
+            raise ConfigError(f"two systems are called {name!r}. Give each a name of its own, as NAME=PATH.")
+        found[name] = path
+    return found
+
+
+def _split_name(source: str) -> tuple[str, str]:
+    """Tell NAME=PATH from a path that holds a sign of equality."""
+    name, _, path = source.partition("=")
+    return (name, path) if name and path and not Path(source).exists() else ("", source)
+
+
 def name_systems(sources: Sequence[str]) -> dict[str, str]:
     """Give each source the shortest end of its path that no other has."""
     parts = {source: Path(source).parts or (source,) for source in sources}
@@ -212,7 +248,9 @@ def _index_collection(
         yield index
 
 
-def _search(index: Index, queries: Sequence[Query], k: int, workplace: Workplace) -> tuple[Run, NDArray[np.float64]]:
+def _search(
+    index: Index, queries: Sequence[Query], k: int, threads: int, how: Mapping[str, Any]
+) -> tuple[Run, NDArray[np.float64]]:
     """Give the run, and the share of queries that hold each term; queries are encoded once for both."""
     encoder = index.encoder
     run: Run = {}
@@ -221,7 +259,7 @@ def _search(index: Index, queries: Sequence[Query], k: int, workplace: Workplace
         part = queries[start : start + QUERIES_AT_A_TIME]
         vectors = encoder.encode_queries([query.text for query in part]).canonical()
         counts += np.bincount(vectors.terms, minlength=encoder.n_terms)
-        ids, scores = index.search_vectors(vectors, k, threads=workplace.threads, **workplace.how)
+        ids, scores = index.search_vectors(vectors, k, threads=threads, **how)
         for row, query in enumerate(part):
             found = zip(ids[row].tolist(), scores[row].tolist(), strict=True)
             run[query.id] = {document: score for document, score in found if document is not None}

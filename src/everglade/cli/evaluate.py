@@ -21,6 +21,7 @@ from everglade.cli.options import (
     pick_given,
 )
 from everglade.cli.output import check_place, print_json, show_progress
+from everglade.cli.systems import SETTINGS, read_systems
 from everglade.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -36,7 +37,8 @@ Words = Annotated[
     list[str],
     typer.Argument(
         metavar="SYSTEM... [COLLECTION]",
-        help="Run files, index folders, model folders or hub ids; then a collection or qrels file, unless --suite.",
+        help="Run files, index folders, model folders or hub ids, the word bundled, each also as NAME=PATH; then a "
+        "collection or qrels file, unless --suite.",
     ),
 ]
 Split = Annotated[str | None, typer.Option(help="The collection's split, such as test.")]
@@ -70,6 +72,10 @@ OnlySet = Annotated[list[str] | None, typer.Option("--set", help="With --suite: 
 AnyCounts = Annotated[
     bool, typer.Option("--any-counts", help="With --suite: go on where a set has other counts than expected.")
 ]
+Own = Annotated[
+    list[str] | None,
+    typer.Option("--with", help=f"NAME.key=value, a setting of one system: {', '.join(SETTINGS)}; may be repeated."),
+]
 IndexModel = Annotated[str | None, typer.Option(help="Model of an index, where it is not where the index says.")]
 
 
@@ -91,6 +97,7 @@ def evaluate(
     only_set: OnlySet = None,
     any_counts: AnyCounts = False,
     model: IndexModel = None,
+    own: Own = None,
     query_prefix: QueryPrefix = None,
     document_prefix: DocumentPrefix = None,
     passages: Passages = None,
@@ -126,6 +133,9 @@ def evaluate(
 
     Example: everglade evaluate new.idx other.trec scifact --split test --compare old.idx
 
+    Example: everglade evaluate whole=MODEL few=MODEL fast=MODEL other.trec scifact --split test --compare whole
+    --with few.prune=document:64 --with fast.recall=0.95
+
     Example: everglade evaluate MODEL --suite beir-13 --sets folder-of-sets -o runs
     """
     settings = pick_given(
@@ -141,7 +151,7 @@ def evaluate(
         _check_without_suite(sets, only_set, any_counts=any_counts)
         if compare is None and (unused := pick_given(moved=moved, seed=seed)):
             raise ConfigError(f"{name_options(unused)}: of a comparison. Name a baseline with --compare.")
-        specs, collection, baseline = _divide(words, compare, model, settings)
+        specs, collection, baseline = _divide(words, compare, model, settings, own or ())
         if k is not None and all(spec.kind == "run" for spec in specs):
             raise ConfigError("-k: hits to find, and run files are measured as they stand. Leave it out.")
         where = {"split": split, "queries": queries}
@@ -153,7 +163,7 @@ def evaluate(
             raise ConfigError(f"{out} is a file. A suite has a run for each set: name a folder for them.")
         unfit = pick_given(split=split, queries=queries, convention=convention, compare=compare, model=model)
         _check_with_suite(words, unfit | pick_given(moved=moved, seed=seed))
-        (spec,) = _name(words, None, settings)
+        (spec,) = read_systems(words, None, settings, own or ())
         given = {"folder": sets, "only": only_set, "measures": measure, "any_counts": any_counts}
         _on_suite(suite, spec, given, k or 1000, threads, report)
 
@@ -184,30 +194,25 @@ def _check_with_suite(words: Sequence[str], unfit: dict[str, Any]) -> None:
 
 
 def _divide(
-    words: Sequence[str], compare: str | None, model: str | None, settings: dict[str, Any]
+    words: Sequence[str], compare: str | None, model: str | None, settings: dict[str, Any], own: Sequence[str]
 ) -> tuple[list[SystemSpec], str, str | None]:
     """Tell systems from the collection: the last word. Gives both, and the baseline's name."""
     if len(words) < 2:
         raise ConfigError(f"{words[0]}: name a system and a collection. Example: everglade evaluate run.trec scifact.")
     *sources, collection = words
-    if compare is not None and compare not in sources:
-        sources.insert(0, compare)
-    specs = _name(list(dict.fromkeys(sources)), model, settings)
-    return specs, collection, next((spec.name for spec in specs if spec.source == compare), None)
+    specs = read_systems(sources, model, settings, own)
+    if compare is None:
+        return specs, collection, None
+    baseline = _find(specs, compare)
+    if baseline is None:
+        specs = read_systems([compare, *sources], model, settings, own)
+        baseline = specs[0].name
+    return specs, collection, baseline
 
 
-def _name(sources: Sequence[str], model: str | None, settings: dict[str, Any]) -> list[SystemSpec]:
-    from everglade.assess.systems import SystemSpec, name_systems
-
-    names = name_systems(sources)
-    specs = [SystemSpec(source, names[source], model) for source in sources]
-    indexes = [spec.name for spec in specs if spec.kind == "index"]
-    if model is not None and len(indexes) != 1:
-        named = f"{len(indexes)} were named" if indexes else "no index was named"
-        raise ConfigError(f"--model says where the model of one index lies, and {named}.")
-    if settings and not any(spec.kind == "model" for spec in specs):
-        raise ConfigError(f"{name_options(settings)}: settings of a model that reads texts, and no model was named.")
-    return [spec._replace(settings=settings) if spec.kind == "model" else spec for spec in specs]
+def _find(specs: Sequence[SystemSpec], word: str) -> str | None:
+    """Give the name of the system that a word means, by its name or its path."""
+    return next((spec.name for spec in specs if word in (spec.name, spec.source)), None)
 
 
 def _on_collection(

@@ -27,7 +27,7 @@ Source = Annotated[str | None, typer.Argument(help="Collection to search; the wo
 Split = Annotated[str | None, typer.Option(help="The collection's split, such as test.")]
 Model = Annotated[
     list[str] | None,
-    typer.Option("--model", help="Model folder or hub id, LABEL=PATH, or the word bundled; may be repeated."),
+    typer.Option("--model", help="Model folder or hub id, NAME=PATH, or the word bundled; may be repeated."),
 ]
 Out = Annotated[Path | None, typer.Option("--out", "-o", help="Folder for the frontier and all it is made from.")]
 DocumentTerms = Annotated[str | None, typer.Option(help="Heaviest terms of a document to index: 32,64,all.")]

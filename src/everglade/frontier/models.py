@@ -17,7 +17,7 @@ from everglade.assess.efficiency import pick_evenly
 from everglade.assess.query_times import time_encoding
 from everglade.bundled import bundled_collection, bundled_model
 from everglade.encode import encode_to_folder
-from everglade.errors import ConfigError, ModelError
+from everglade.errors import ModelError
 from everglade.model.threads import limited_threads
 from everglade.vectors import SparseMatrix, read_manifest, read_vectors
 
@@ -175,23 +175,11 @@ def _encode(
 
 
 def name_models(words: Sequence[str]) -> list[FrontierModel]:
-    """Give the models that are named by path, or as LABEL=PATH.
+    """Give the models that are named by path, or as NAME=PATH.
 
     Raises:
         ConfigError: if two have one label.
     """
-    from everglade.assess.systems import name_systems
+    from everglade.assess.systems import name_sources
 
-    pairs = [_split(word) for word in words]
-    short = name_systems([source for _, source in pairs])
-    models = [FrontierModel(label or short[source], source) for label, source in pairs]
-    labels = [model.label for model in models]
-    for label in labels:
-        if labels.count(label) > 1:
-            raise ConfigError(f"two models are called {label!r}. Name them as LABEL=PATH.")
-    return models
-
-
-def _split(word: str) -> tuple[str | None, str]:
-    label, equals, source = word.partition("=")
-    return (label, source) if equals and label and source and not Path(word).exists() else (None, word)
+    return [FrontierModel(label, source) for label, source in name_sources(words).items()]

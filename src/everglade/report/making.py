@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from everglade.assess.systems import Workplace
     from everglade.pages.page import Page
 
-__all__ = ["make_report", "name_sources"]
+__all__ = ["make_report"]
 
 _ONLY_SYSTEMS = ("compare", "measures", "convention", "model")
 
@@ -128,7 +128,7 @@ def _of_systems(
     command: str,
     settings: Mapping[str, Any],
 ) -> Page:
-    from everglade.assess.systems import SystemSpec
+    from everglade.assess.systems import SystemSpec, name_sources
     from everglade.report.comparison import report_comparison
 
     if collection is None:
@@ -163,28 +163,3 @@ def _open(collection: str, split: str | None, queries: str | Path | None) -> Jud
     from everglade.assess.judged import open_judged
 
     return open_judged(collection, split, queries)
-
-
-def name_sources(sources: Sequence[str]) -> dict[str, str]:
-    """Give the path of each system by its name: the one it was given as NAME=PATH, or the end of its path.
-
-    Raises:
-        ConfigError: if two have one name.
-    """
-    from everglade.assess.systems import name_systems
-
-    pairs = [_split_name(source) for source in sources]
-    ends = name_systems([path for name, path in pairs if not name])
-    found: dict[str, str] = {}
-    for given, path in pairs:
-        name = given or ends[path]
-        if name in found:
-            raise ConfigError(f"two systems are called {name!r}. Give each a name of its own, as NAME=PATH.")
-        found[name] = path
-    return found
-
-
-def _split_name(source: str) -> tuple[str, str]:
-    """Tell NAME=PATH from a path that holds a sign of equality."""
-    name, _, path = source.partition("=")
-    return (name, path) if name and path and not Path(source).exists() else ("", source)
