@@ -35,8 +35,8 @@ def add_work(page: Page, study: Mapping[str, Any], labels: Mapping[str, str]) ->
     page.add_table(
         ["what", "level", "times", Column("seconds, mean", digits=0), Column("seconds, together", digits=0)],
         rows,
-        f"Seconds by the clock, of whatever else the machine did, interrupted calls included; together {whole:,.0f}. "
-        f"What measuring took is not in them.",
+        f"Seconds by the clock, beside whatever else the machine did, interrupted calls included; together "
+        f"{whole:,.0f}. What measuring took is not in them.",
     )
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from everglade.evaluation.suite import Suite
     from everglade.texts import Collection
 
-__all__ = ["Ground", "describe_ground", "read_ground", "write_ground"]
+__all__ = ["Ground", "describe_ground", "name_place", "read_ground", "write_ground"]
 
 
 class Ground(NamedTuple):
@@ -56,10 +56,12 @@ def describe_ground(ground: Ground, suite: Suite) -> dict[str, Any]:
 
 
 def _name(collection: str | Path | Collection) -> str:
-    """Name a collection without the folders above it, which are one machine's."""
-    if isinstance(collection, str | Path):
-        return Path(collection).name if Path(collection).exists() else str(collection)
-    return collection.name
+    return name_place(str(collection)) if isinstance(collection, str | Path) else collection.name
+
+
+def name_place(value: str) -> str:
+    """Give the name of a file or folder without those above it, which are one machine's; other texts as they are."""
+    return Path(value).name if value and Path(value).exists() else value
 
 
 def _content(collection: str | Path | Collection) -> str:

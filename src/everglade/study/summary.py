@@ -34,7 +34,7 @@ from everglade.evaluation.significance import Comparison, compare_values
 from everglade.recipes.folders import read_times
 from everglade.study.cells import find_cell, read_course, read_finished, read_values, read_versions
 from everglade.study.design import ALL, ZERO_SHOT
-from everglade.study.ground import read_ground
+from everglade.study.ground import name_place, read_ground
 
 if TYPE_CHECKING:
     from everglade.study.design import Study
@@ -106,15 +106,16 @@ def write_summary(summary: Mapping[str, Any], out: str | Path) -> None:
 def _describe_preparation(study: Study, out: Path) -> dict[str, Any] | None:
     if study.prepare is None:
         return None
-    times = read_times(out / "prepare")
+    seconds = read_times(out / "prepare").get("seconds", {})
+    names = [stage.name for stage in study.prepare.resolve()]
+    files = {file.parent.name.partition("-")[2]: file for file in (out / "prepare").glob("*/statistics.json")}
     return {
-        "settings": study.prepare.settings,
-        "stages": list(study.prepare.stages),
-        "seconds": times.get("seconds", {}),
-        "statistics": {
-            file.parent.name.partition("-")[2]: json.loads(file.read_text(encoding="utf-8"))
-            for file in sorted((out / "prepare").glob("*/statistics.json"))
+        "settings": {
+            key: name_place(value) if isinstance(value, str) else value for key, value in study.prepare.settings.items()
         },
+        "stages": list(study.prepare.stages),
+        "seconds": {name: seconds[name] for name in names if name in seconds},
+        "statistics": {name: json.loads(files[name].read_text(encoding="utf-8")) for name in names if name in files},
     }
 
 
