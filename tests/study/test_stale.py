@@ -146,6 +146,14 @@ def test_a_set_with_one_judged_query_has_no_tests(mine, run_in):
     assert set(summary["gains"][0]["tests"]) == {"near"}
 
 
+def test_figures_stay_where_the_models_were_removed(mine, done):
+    for folder in (mine / "out" / "cells").glob("*/01-train"):
+        shutil.rmtree(folder)
+    summary = summarise_study(read_study(mine / "study.toml"), mine / "out")
+    assert summary["rows"] == done[1]["rows"] and summary["tests"] == done[1]["tests"]
+    assert summary["trained_with"] == [] and set(map(len, summary["courses"].values())) == {0}
+
+
 def test_what_the_study_stood_on_and_took_is_told(mine, done):
     summary = done[1]
     assert summary["ground"]["collection"] == "near" and set(summary["ground"]["sets"]) == {"near", "far"}

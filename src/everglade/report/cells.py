@@ -42,7 +42,7 @@ def add_work(page: Page, study: Mapping[str, Any], labels: Mapping[str, str]) ->
 
 def add_courses(page: Page, study: Mapping[str, Any], labels: Mapping[str, str]) -> None:
     """Add the FLOPS and the ranking loss of every scenario over its steps, level by level, means over the seeds."""
-    groups = _group(study.get("courses") or {})
+    groups = _group({name: course for name, course in (study.get("courses") or {}).items() if course})
     levels = list(dict.fromkeys(level for _, level in groups))
     if not groups:
         return
@@ -55,9 +55,7 @@ def add_courses(page: Page, study: Mapping[str, Any], labels: Mapping[str, str])
         }
         with page.details(f"Curves: {level}"):
             for place, name in ((2, "FLOPS of a step's batch"), (1, "ranking loss")):
-                curves = {label: [(row[0], row[place]) for row in rows] for label, rows in means.items() if rows}
-                if not curves:
-                    continue
+                curves = {label: [(row[0], row[place]) for row in rows] for label, rows in means.items()}
                 values = [pair[1] for curve in curves.values() for pair in curve]
                 log = min(values) > 0 and max(values) / min(values) > 20
                 wide, narrow = (

@@ -78,9 +78,8 @@ def _measure(study: Study, one: Cell | Reference, model: str, sets: Path, out: P
     """Measure a model, or BM25, on every set, unless the figures of just that are there."""
     folder, ground = find_cell(out, one.name), read_ground(out)
     assert ground is not None, "a study writes down what it stands on before its first cell"
-    key = _digest(
-        [_asked_of(study.suite), model if model == "bm25" else Digests().of(model, is_file=False), ground["sets"]]
-    )
+    content = model if model == "bm25" else Digests().of(model, is_file=False)
+    key = _digest([_asked_of(study.suite), content, ground["sets"]])
     about = {"key": key, "asked": digest_question(study, one), "ground": ground, **about}
     before = read_figures(folder)
     if before is not None and before["key"] == key and (folder / "values.json").exists():
@@ -152,20 +151,17 @@ def read_values(folder: Path) -> dict[str, dict[str, float]]:
 
 
 def read_course(folder: Path) -> list[list[float]]:
-    """Give what the log of a finished cell's training says: rows of step, ranking loss and FLOPS of the batch."""
-    lines = map(json.loads, (_find_training(folder) / "log.jsonl").read_text(encoding="utf-8").splitlines())
+    """Give what a cell's training logged, rows of step, ranking loss and FLOPS of the batch; none if it is gone."""
+    logs = list(folder.glob("*-train/log.jsonl"))
+    lines = [json.loads(line) for log in logs for line in log.read_text(encoding="utf-8").splitlines()]
     return [[line["step"], line["ranking"], line["flops"]] for line in lines if "ranking" in line]
 
 
-def read_versions(folder: Path) -> dict[str, str]:
-    """Give the versions that a finished cell was trained with."""
-    found: dict[str, str] = _read(_find_training(folder) / "manifest.json")["versions"]
+def read_versions(folder: Path) -> dict[str, str] | None:
+    """Give the versions that a cell was trained with; None if its training is gone."""
+    manifests = list(folder.glob("*-train/manifest.json"))
+    found: dict[str, str] | None = _read(manifests[0])["versions"] if manifests else None
     return found
-
-
-def _find_training(folder: Path) -> Path:
-    (training,) = folder.glob("*-train")
-    return training
 
 
 def _read(file: Path) -> Any:  # noqa: ANN401 - any JSON value

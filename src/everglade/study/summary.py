@@ -122,7 +122,8 @@ def _describe_preparation(study: Study, out: Path) -> dict[str, Any] | None:
 def _list_versions(out: Path, cells: Sequence[str]) -> list[dict[str, str]]:
     found: list[dict[str, str]] = []
     for name in cells:
-        if (versions := read_versions(find_cell(out, name))) not in found:
+        versions = read_versions(find_cell(out, name))
+        if versions is not None and versions not in found:
             found.append(versions)
     return found
 
