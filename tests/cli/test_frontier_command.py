@@ -131,7 +131,7 @@ def test_the_command_of_a_row_makes_the_row(place):
         (("few", "--model", "bundled", "-o", "o", "--point", "3"), "--reproduce"),
         (("--reproduce", "x.json"), "say which point"),
         (("--reproduce", "x.json", "--point", "1", "--recipe", "r"), "--recipe: not with --reproduce"),
-        (("--reproduce", "x.json", "--point", "1", "-k", "10", "--bits", "16", "--cross"), "--bits, --cross, --k: not"),
+        (("--reproduce", "x.json", "--point", "1", "-k", "10", "--bits", "16", "--cross"), "--bits, --cross, -k: not"),
         (("--reproduce", "x.json", "--point", "1", "--set", "a=1", "-m", "AP"), "--set, --measure: not"),
     ],
 )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from everglade.cli.options import AsJson, Quiet, Threads, limit_threads, name_options
+from everglade.cli.options import AsJson, Quiet, Threads, limit_threads
 from everglade.cli.output import print_json, print_table, show_progress
 from everglade.cli.settings import parse_pair
 from everglade.errors import ConfigError, InputError
@@ -55,8 +55,11 @@ Seed = Annotated[int, typer.Option(help="Seed of the bootstrap intervals.")]
 Again = Annotated[Path | None, typer.Option("--reproduce", help="A frontier.json, of which --point is made again.")]
 PointNumber = Annotated[int | None, typer.Option("--point", min=1, help="With --reproduce: the point.")]
 
+_NOT_OF_A_ROW = ("collection", "model", "out", "reproduce", "point", "threads", "quiet", "as_json", "help")
+
 
 def frontier(
+    context: typer.Context,
     collection: Source = None,
     split: Split = None,
     model: Model = None,
@@ -110,8 +113,7 @@ def frontier(
     shown = _Shown(quiet, as_json)
     limit_threads(threads)
     if reproduce is not None:
-        given = {name: value for name, value in locals().items() if name in _OF_A_ROW and value != _OF_A_ROW[name]}
-        _check_reproduce(point, given)
+        _check_reproduce(context, point)
         _make_again(reproduce, point or 0, out, collection, model, threads, shown)
         return
     if point is not None:
@@ -188,26 +190,19 @@ def _require_figures() -> None:
         raise MissingExtra("matplotlib", "figures")
 
 
-_OF_A_ROW: dict[str, Any] = {
-    **dict.fromkeys(("split", "document_terms", "prune", "query_terms", "bits", "recall", "recipe", "sweep")),
-    **dict.fromkeys(("setting", "train_on", "train_split", "measure")),
-    "cross": False,
-    "k": 100,
-    "convention": "plain",
-    "queries": 0,
-    "timed_queries": 200,
-    "repeats": 5,
-    "seed": 0,
-}
-"""What --reproduce takes from the row, and what each is where it is not given."""
-
-
-def _check_reproduce(point: int | None, given: dict[str, Any]) -> None:
+def _check_reproduce(context: typer.Context, point: int | None) -> None:
+    """Refuse what a row says itself: only where things lie, and how to work, may be said."""
     if point is None:
         raise ConfigError("say which point to make again with --point.")
+    given = [
+        option.opts[0]
+        for option in context.command.params
+        if option.name not in _NOT_OF_A_ROW
+        and (source := context.get_parameter_source(str(option.name))) is not None
+        and source.name == "COMMANDLINE"
+    ]
     if given:
-        named = name_options(["set" if name == "setting" else name for name in given])
-        raise ConfigError(f"{named}: not with --reproduce, which takes everything from the row.")
+        raise ConfigError(f"{', '.join(given)}: not with --reproduce, which takes everything from the row.")
 
 
 def _make_again(

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from everglade.cli.options import name_options
 from everglade.cli.settings import parse_pair
 from everglade.errors import ConfigError, suggest_name
+
+if TYPE_CHECKING:
+    from everglade.assess.systems import SystemSpec
 
 __all__ = ["SETTINGS", "read_systems"]
 
@@ -28,7 +31,7 @@ SETTINGS = {
 
 def read_systems(
     words: Sequence[str], model: str | None, settings: Mapping[str, Any], own: Sequence[str] = ()
-) -> list[Any]:
+) -> list[SystemSpec]:
     """Give the `SystemSpec` of each word.
 
     Args:
@@ -75,13 +78,13 @@ def _parse(pair: str, names: Sequence[str]) -> tuple[str, str, Any]:
     return name, key, value
 
 
-def _set(spec: Any, key: str, value: Any) -> Any:  # noqa: ANN401 - a SystemSpec and a TOML value
+def _set(spec: SystemSpec, key: str, value: Any) -> SystemSpec:  # noqa: ANN401 - any TOML value
     part = SETTINGS[key]
     if spec.kind == "run":
         raise ConfigError(f"--with {spec.name}.{key}: {spec.source} is a run file, which is measured as it stands.")
     if spec.kind == "index" and part != "asking":
         raise ConfigError(f"--with {spec.name}.{key}: {spec.source} is an index, and {key} is chosen when one is made.")
-    spec = spec._replace(**{part: {**getattr(spec, part), key: value}})
     if key == "float_exact" and value and spec.kind == "model":
         spec = spec._replace(options={**spec.options, "keep_weights": True})
-    return spec
+    changed: dict[str, Any] = {part: {**getattr(spec, part), key: value}}
+    return spec._replace(**changed)
