@@ -242,6 +242,13 @@ def test_a_study_query_by_query(place, study):
     assert [text for text in found.of("h2") if text.endswith("fails")]
 
 
+def test_a_study_without_its_baseline_is_not_looked_into(place, study):
+    whole = json.loads((study / "study.json").read_text())
+    (study / "study.json").write_text(json.dumps({**whole, "baseline": "gone"}))
+    with pytest.raises(ConfigError, match="no training of the baseline gone is finished"):
+        make_report([str(study)], collection=str(place / "small"), split="test", workplace=UNTIMED)
+
+
 def test_a_course_is_the_mean_of_the_steps_that_all_seeds_have():
     assert _average([[[10, 2.0], [20, 1.0]], [[10, 4.0], [20, 3.0], [30, 9.0]]]) == [[10, 3.0], [20, 2.0]]
     assert _average([[]]) == []

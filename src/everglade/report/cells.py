@@ -79,7 +79,7 @@ def add_query_reasons(
     """Measure the baseline and the best other scenario at its level, of one seed, and add what sets them apart and why.
 
     Raises:
-        ConfigError: if these trainings are not in the folder.
+        ConfigError: if these trainings are not finished, or not in the folder.
     """
     from everglade.assess.systems import SystemSpec
     from everglade.report.comparison import add_reasons, measure_systems
@@ -108,10 +108,16 @@ def add_query_reasons(
 
 
 def _choose_cells(study: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, int]]:
-    """Give scenario, level and seed of two trainings: of the baseline, and of what does best beside it."""
+    """Give scenario, level and seed of two trainings: of the baseline, and of what does best beside it.
+
+    Raises:
+        ConfigError: if no training of the baseline is finished.
+    """
     baseline = str(study.get("baseline"))
     measure = next(iter(rows[0]["measures"]))
-    own = next(row for row in rows if row["scenario"] == baseline and row.get("seed") is not None)
+    own = next((row for row in rows if row["scenario"] == baseline and row.get("seed") is not None), None)
+    if own is None:
+        raise ConfigError(f"--collection: no training of the baseline {baseline} is finished. Run the study further.")
     level, seed = own["level"], own["seed"]
     values: dict[str, list[float]] = {}
     for row in rows:
