@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from everglade.assess.systems import Workplace
 from everglade.cli import app
 from everglade.cli.settings import parse_pair
-from everglade.errors import EvergladeError, InputError
+from everglade.errors import ConfigError, EvergladeError, InputError
 from everglade.report.cells import _average
 from everglade.report.making import make_report
 from everglade.report.reading import read_lines
