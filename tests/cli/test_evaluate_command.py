@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from everglade.bundled import bundled_model
 from everglade.cli import app
+from everglade.cli.systems import read_systems
 from everglade.texts import read_run, write_run
 
 DOCUMENTS = {
@@ -194,25 +195,62 @@ def test_a_suite_warns_of_sets_that_are_others(place):
         (["a=small.idx", "small", "--with", "a.recal=0.9"], 2, "Did you mean recall?"),
         (["a=small.idx", "small", "--with", "a.prune=document:2"], 2, "prune is chosen when one is made"),
         (["a=small.trec", "small", "--with", "a.recall=0.9"], 2, "a run file, which is measured as it stands"),
+        (["a=small.idx", "small", "--with", "a.recall=0.9"], 2, "a search for 1000 hits is always exact. Give -k 100"),
+        (["a=MODEL", "small", "--with", "a.recall=2"], 2, "a.recall: 2 is not a number above 0"),
+        (["a=MODEL", "small", "--with", "a.recall=abc"], 2, "a.recall: 'abc' is not a number"),
+        (["a=MODEL", "small", "--with", "a.float_exact=no"], 2, "neither true nor false"),
+        (["a=MODEL", "small", "--with", "a.prune=half"], 2, "prune is 'half'"),
+        (["a=MODEL", "small", "--with", "a.float_exact=true", "--with", "a.recall=0.9"], 2, "neither recall nor prune"),
+        (["a=small.idx", "b=small.idx", "small", "--compare", "small.idx"], 2, "that is a and b. Name one of them"),
     ],
 )
 def test_a_mistake_is_one_clear_line(words, code, said):
-    result = run("evaluate", *(str(bundled_model()) if word == "MODEL" else word for word in words), "-q", code=code)
+    result = run("evaluate", *(word.replace("MODEL", str(bundled_model())) for word in words), "-q", code=code)
     assert result.stderr.startswith("error: ")
     assert result.stderr.count("\n") == 1
     assert said in result.stderr
     assert not result.stdout
 
 
-def test_one_model_with_four_settings_is_compared_in_one_command():
-    words = ("whole=bundled", "few=bundled", "exact=bundled", "fast=bundled", "small", "--compare", "whole")
-    settings = ("few.max_document_terms=4", "exact.float_exact=true", "fast.recall=0.9", "few.query_prefix=x")
+def test_one_model_with_several_settings_is_compared_in_one_command():
+    words = ("whole=bundled", "few=bundled", "pruned=bundled", "small", "--compare", "whole", "-k", "100")
+    settings = ("few.max_document_terms=4", "pruned.prune=document:2")
     found = run_json("evaluate", *words, *(part for pair in settings for part in ("--with", pair)))
     systems = {one["name"]: one for one in found["systems"]}
-    assert list(systems) == ["whole", "few", "exact", "fast"]
+    assert list(systems) == ["whole", "few", "pruned"]
     assert systems["few"]["cost"]["document_terms"] == 4 < systems["whole"]["cost"]["document_terms"]
-    assert {one["run"] for one in found["comparisons"]} == {"few", "exact", "fast"}
-    assert systems["exact"]["measures"]["RR@10"] == systems["whole"]["measures"]["RR@10"]
+    assert {one["run"] for one in found["comparisons"]} == {"few", "pruned"}
+
+
+def test_settings_go_to_the_part_of_the_system_that_they_are_of(place):
+    own = [
+        "a.prune=document:2",
+        "a.impact_bits=16",
+        "a.recall=0.9",
+        "a.passages=2",
+        "b.recall=0.5",
+        "c.float_exact=true",
+    ]
+    found = read_systems(["a=bundled", f"b={place / 'small.idx'}", "c=bundled"], None, {"query_prefix": "x"}, own)
+    a, b, c = found
+    assert a.options == {"prune": "document:2", "impact_bits": 16} and a.asking == {"recall": 0.9}
+    assert a.settings == {"query_prefix": "x", "passages": 2}
+    assert (b.asking, b.settings, b.options) == ({"recall": 0.5}, {}, {})
+    assert (c.asking, c.options) == ({"float_exact": True}, {"keep_weights": True})
+
+
+def test_the_baseline_is_the_path_that_is_named(place):
+    (place / "new").mkdir(exist_ok=True)
+    (place / "new" / "small.trec").write_bytes((place / "turned.trec").read_bytes())
+    found = run_json("evaluate", "new/small.trec", "small", "--compare", "small.trec", "-m", "RR@10")
+    assert [one["name"] for one in found["systems"]] == ["small.trec", "new/small.trec"]
+    assert found["baseline"] == "small.trec"
+    named = run_json("evaluate", "old=small.trec", "new=turned.trec", "small", "--compare", "old", "-m", "RR@10")
+    assert named["baseline"] == "old" and len(named["systems"]) == 2
+    told = run_json(
+        "evaluate", "turned.trec", "small", "--compare", "small.idx", "--with", "small.idx.recall=0.9", "-k", "10"
+    )
+    assert told["baseline"] == "small.idx"
 
 
 def test_a_count_is_compared_by_its_mean():

@@ -8,7 +8,7 @@ import pytest
 from everglade.errors import ConfigError, InputError
 from everglade.study import runner
 from everglade.study.reading import read_study
-from everglade.study.runner import plan_study
+from everglade.study.runner import plan_study, run_study
 from everglade.study.summary import summarise_study
 
 
@@ -107,6 +107,22 @@ def test_a_missing_set_is_known_before_anything_is_trained(mine, run_in):
     with pytest.raises(InputError, match="lacks sets of suite: far"):
         run_in(mine, mine / "new")
     assert not (mine / "new").exists()
+
+
+def test_a_measure_that_looks_deeper_than_the_search_is_known_before_the_preparation(mine, run_in):
+    change(mine / "suite.toml", '"RR@10"]', '"R@1000"]')
+    with pytest.raises(ConfigError, match="R@1000 looks at 1,000 hits, and k is 100"):
+        run_in(mine, mine / "new")
+    assert not (mine / "new").exists()
+
+
+def test_another_name_of_the_same_collection_changes_nothing(mine, run_in, done):
+    (mine / "sets" / "near").rename(mine / "sets" / "close")
+    shutil.copytree(mine / "sets" / "close", mine / "sets" / "near")
+    design = read_study(mine / "study.toml")
+    summary = run_study(design, mine / "sets" / "close", mine / "sets", mine / "out", only=["plain"])
+    assert summary["cells"] == {"planned": 6, "finished": 6}
+    assert summary["ground"]["collection"] == "close"
 
 
 @pytest.mark.parametrize(

@@ -117,6 +117,14 @@ def test_what_cannot_be_downloaded_is_one_clear_error(what, read):
     assert "tried" not in str(error.value) and "--sets" in str(error.value)
 
 
+def test_mirrors_that_all_fail_are_one_clear_error(monkeypatch):
+    monkeypatch.setattr(
+        Unreachable, "docs_iter", lambda _: (_ for _ in ()).throw(RuntimeError("All download sources failed"))
+    )
+    with pytest.raises(InputError, match="the documents of irds:far cannot be read or downloaded"):
+        list(IrdsCollection("far", Unreachable(), {}).documents())
+
+
 def test_documents_of_every_type():
     fake = Fake([Titled("1", "a", "t"), Titled("2", "b", None), Parts("3", "h")])
     expected = [Document("1", "a", "t"), Document("2", "b"), Document("3", "all of h")]

@@ -160,7 +160,7 @@ def load_encoder(spec: SystemSpec) -> Encoder | None:
     """
     path = Path(spec.source)
     if spec.kind != "model":
-        if given := {**spec.settings, **spec.options}:
+        if given := {**spec.settings, **spec.options, **(spec.asking if spec.kind == "run" else {})}:
             what = "an index" if spec.kind == "index" else "a run file"
             raise ConfigError(f"{', '.join(given)}: for a model that reads texts, and {path} is {what}.")
         return None

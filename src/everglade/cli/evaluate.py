@@ -134,7 +134,7 @@ def evaluate(
     Example: everglade evaluate new.idx other.trec scifact --split test --compare old.idx
 
     Example: everglade evaluate whole=MODEL few=MODEL fast=MODEL other.trec scifact --split test --compare whole
-    --with few.prune=document:64 --with fast.recall=0.95
+    -k 100 --with few.prune=document:64 --with fast.recall=0.95
 
     Example: everglade evaluate MODEL --suite beir-13 --sets folder-of-sets -o runs
     """
@@ -155,6 +155,7 @@ def evaluate(
         if k is not None and all(spec.kind == "run" for spec in specs):
             raise ConfigError("-k: hits to find, and run files are measured as they stand. Leave it out.")
         where = {"split": split, "queries": queries}
+        _check_recall(specs, convention or "plain", k or 1000)
         how: dict[str, Any] = {"measures": measure, "convention": convention or "plain"}
         how |= {"moved": 5 if moved is None else moved, "seed": seed or 0}
         _on_collection(specs, collection, baseline, where, how, k or 1000, threads, report)
@@ -166,6 +167,20 @@ def evaluate(
         (spec,) = read_systems(words, None, settings, own or ())
         given = {"folder": sets, "only": only_set, "measures": measure, "any_counts": any_counts}
         _on_suite(suite, spec, given, k or 1000, threads, report)
+
+
+def _check_recall(specs: Sequence[SystemSpec], convention: str, k: int) -> None:
+    """Refuse a search of less recall for so many hits that it would be the exact one."""
+    from everglade.evaluation.conventions import find_convention
+    from everglade.index.calibration import DEPTHS
+
+    deepest, depth = max(DEPTHS), find_convention(convention).hits_to_ask(k)
+    approximate = [spec.name for spec in specs if spec.asking.get("recall") is not None]
+    if approximate and depth > deepest:
+        raise ConfigError(
+            f"--with {approximate[0]}.recall: a search for {depth} hits is always exact. Give -k {deepest - depth + k} "
+            f"or less."
+        )
 
 
 class _Report(NamedTuple):
@@ -200,19 +215,27 @@ def _divide(
     if len(words) < 2:
         raise ConfigError(f"{words[0]}: name a system and a collection. Example: everglade evaluate run.trec scifact.")
     *sources, collection = words
-    specs = read_systems(sources, model, settings, own)
-    if compare is None:
-        return specs, collection, None
-    baseline = _find(specs, compare)
-    if baseline is None:
-        specs = read_systems([compare, *sources], model, settings, own)
-        baseline = specs[0].name
-    return specs, collection, baseline
+    baseline = None
+    if compare is not None:
+        sources, baseline = _place_baseline(sources, compare)
+    return read_systems(sources, model, settings, own), collection, baseline
 
 
-def _find(specs: Sequence[SystemSpec], word: str) -> str | None:
-    """Give the name of the system that a word means, by its name or its path."""
-    return next((spec.name for spec in specs if word in (spec.name, spec.source)), None)
+def _place_baseline(sources: list[str], compare: str) -> tuple[list[str], str]:
+    """Give the systems with the baseline among them, and its name: a path, or a name that was given as NAME=PATH."""
+    from everglade.assess.systems import name_sources
+
+    names = name_sources(sources)
+    meant = [name for name, path in names.items() if path == compare]
+    if len(meant) > 1:
+        raise ConfigError(f"--compare {compare}: that is {' and '.join(meant)}. Name one of them.")
+    if not meant and compare in names and any(source.startswith(f"{compare}=") for source in sources):
+        meant = [compare]
+    if meant:
+        return sources, meant[0]
+    sources = [compare, *sources]
+    path = compare.partition("=")[2] or compare
+    return sources, next(name for name, source in name_sources(sources).items() if source in (compare, path))
 
 
 def _on_collection(

@@ -92,7 +92,8 @@ def frontier(
 
     A point is a model with settings: heaviest terms of documents or queries, pruned postings, bits of impacts,
     approximate search. Each value is tried alone beside the point that changes nothing, or with --cross every
-    combination of those named; where none is named, fourteen usual points are. Each model reads the collection once.
+    combination of those named. Where none is named, fourteen usual points are; eleven where k is so large that every
+    search is exact. Each model reads the collection once.
 
     OUT gets frontier.json with a row for each point, figures as SVG and PNG with the Pareto front, and frontier.html,
     one page without scripts or network. Finished rows are kept: an interrupted sweep goes on when the same command is

@@ -65,9 +65,8 @@ def read_systems(
 
 
 def _parse(pair: str, names: Sequence[str]) -> tuple[str, str, Any]:
-    where, value = parse_pair(pair)
-    name, dot, key = where.rpartition(".")
-    if not dot:
+    name, dot, key = pair.partition("=")[0].strip().rpartition(".")
+    if not dot or "=" not in pair:
         raise ConfigError(
             f"--with {pair!r} is not of the form NAME.key=value. Example: --with pruned.prune=document:64."
         )
@@ -75,7 +74,7 @@ def _parse(pair: str, names: Sequence[str]) -> tuple[str, str, Any]:
         raise ConfigError(f"--with {pair!r}: no system {name!r}. {suggest_name(name, names, 'systems')}")
     if key not in SETTINGS:
         raise ConfigError(f"--with {pair!r}: no setting {key!r} of a system. {suggest_name(key, list(SETTINGS))}")
-    return name, key, value
+    return name, key, parse_pair(pair)[1]
 
 
 def _set(spec: SystemSpec, key: str, value: Any) -> SystemSpec:  # noqa: ANN401 - any TOML value
@@ -84,7 +83,25 @@ def _set(spec: SystemSpec, key: str, value: Any) -> SystemSpec:  # noqa: ANN401 
         raise ConfigError(f"--with {spec.name}.{key}: {spec.source} is a run file, which is measured as it stands.")
     if spec.kind == "index" and part != "asking":
         raise ConfigError(f"--with {spec.name}.{key}: {spec.source} is an index, and {key} is chosen when one is made.")
-    if key == "float_exact" and value and spec.kind == "model":
-        spec = spec._replace(options={**spec.options, "keep_weights": True})
     changed: dict[str, Any] = {part: {**getattr(spec, part), key: value}}
-    return spec._replace(**changed)
+    spec = spec._replace(**changed)
+    if key == "float_exact" and value is True and spec.kind == "model":
+        spec = spec._replace(options={**spec.options, "keep_weights": True})
+    _check(spec)
+    return spec
+
+
+def _check(spec: SystemSpec) -> None:
+    """Refuse what a search would refuse after all texts have been read."""
+    from everglade.index.options import IndexOptions
+
+    recall, float_exact = spec.asking.get("recall"), spec.asking.get("float_exact", False)
+    if recall is not None and not (type(recall) in (int, float) and 0 < recall <= 1):
+        raise ConfigError(f"--with {spec.name}.recall: {recall!r} is not a number above 0 and at most 1.")
+    if type(float_exact) is not bool:
+        raise ConfigError(f"--with {spec.name}.float_exact: {float_exact!r} is neither true nor false.")
+    if float_exact and (recall is not None or "prune" in spec.options):
+        raise ConfigError(
+            f"--with {spec.name}.float_exact: exact, over all postings: neither recall nor prune go with it."
+        )
+    IndexOptions(**spec.options)

@@ -95,7 +95,9 @@ def add_query_reasons(
                 f"--collection: {spec.source} is not there to be measured. Name the folder of a whole study."
             )
     baseline = specs[0].name if len(specs) > 1 else None
-    compared, failures = measure_systems(specs, judged, baseline, None, "plain", workplace, moved, worst)
+    compared, failures = measure_systems(
+        specs, judged, baseline, study.get("measures"), study.get("convention") or "plain", workplace, moved, worst
+    )
     _, level, seed = names[0]
     page.add_heading(f"Query by query, on {judged.name}")
     page.add_paragraph(

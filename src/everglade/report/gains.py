@@ -47,7 +47,7 @@ def add_tests(page: Page, study: Mapping[str, Any], labels: Mapping[str, str]) -
 
 
 def add_gains(page: Page, study: Mapping[str, Any], measure: str, labels: Mapping[str, str]) -> None:
-    """Add what the study calls its gains: differences between two scenarios at the same level."""
+    """Add what the study calls its gains: differences between scenarios, or over what was not trained."""
     gains = study.get("gains")
     if not isinstance(gains, list) or not gains:
         return
@@ -66,8 +66,9 @@ def add_gains(page: Page, study: Mapping[str, Any], measure: str, labels: Mappin
             for one in gains
         ],
         f"Difference in the study's first measure ({measure}) between two scenarios at the same level, over the seeds "
-        f"that both have: above zero, what sets them apart helps. A star: p below .05 on that set, by a two-sided "
-        f"randomisation test, paired over queries whose values are means over the seeds, not corrected.",
+        f"that both have, or over what was not trained: above zero, what sets them apart helps. A star: p below .05 on "
+        f"that set, by a two-sided randomisation test, paired over queries whose values are means over the seeds, not "
+        f"corrected.",
     )
 
 

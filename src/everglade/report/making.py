@@ -76,16 +76,19 @@ def _of_folder(
     moved: int,
     command: str,
 ) -> Page:
+    named = {"--collection": collection, "--split": split, "--queries": queries}
+    given = [name for name, value in named.items() if value is not None]
     if kind == "training":
         from everglade.report.training import report_training
 
-        named = {"--collection": collection, "--split": split, "--queries": queries}
-        if given := [name for name, value in named.items() if value is not None]:
+        if given:
             raise ConfigError(f"{', '.join(given)}: nothing of a training is measured again. Leave it out.")
         return report_training(folder, command)
     if kind == "study":
         from everglade.report.study import report_study
 
+        if given and collection is None:
+            raise ConfigError(f"{', '.join(given)}: of a collection. Name it with --collection.")
         judged = None if collection is None else _open(collection, split, queries)
         return report_study(folder, command, judged, workplace, moved, worst)
     from everglade.report.recipe import report_recipe

@@ -56,7 +56,7 @@ class Line:
         return f"{self.scenario}, {self.start}" if self.start else self.scenario
 
     def values(self, of: str, key: str) -> list[float]:
-        """Give a measure or cost of each seed on a set, or its mean over several sets for the seeds that have all."""
+        """Give a measure or cost of each seed on a set."""
         return [float(value) for row in self.rows.get(of, ()) if (value := _value(row, key)) is not None]
 
     def mean_values(self, sets: Sequence[str], key: str) -> list[float]:
@@ -264,11 +264,7 @@ def _add_provenance(
             "seeds": ", ".join(seeds) or "none",
             "rows": len(rows),
             **_describe_ground(study.get("ground") or {}),
-            "trained with": "; ".join(
-                ", ".join(f"{name} {version}" for name, version in one.items())
-                for one in study.get("trained_with") or ()
-            )
-            or None,
+            "trained with": "; ".join(map(_describe, study.get("trained_with") or ())) or None,
             "this page": describe_versions(),
             **hash_files(folder, ["study.json"]),
         },

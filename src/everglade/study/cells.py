@@ -5,7 +5,8 @@ OUT/cells/SCENARIO.LEVEL.SEED/      a recipe's folder with the training, and
                                     asked, what the study asks of it; ground, what it stood on; key, what was measured
   values.json                       set -> query id -> value of the suite's first measure
 
-Figures count only while they are those of the question that the study asks now, on what it stands on now.
+Figures count only while they are those of the question that the study asks now, on what it stands on now. What the
+models that it names hold is looked at when it runs.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from everglade.recipes.kinds import NAMED_MODELS
 from everglade.recipes.plan import Digests
 from everglade.recipes.runner import run_recipe
 from everglade.study.design import Reference
-from everglade.study.ground import read_ground
+from everglade.study.ground import is_same_ground, read_ground
 
 if TYPE_CHECKING:
     from everglade.assess.assessment import Assessment
@@ -34,7 +35,16 @@ if TYPE_CHECKING:
     from everglade.study.design import Cell, Study
     from everglade.study.ground import Ground
 
-__all__ = ["find_cell", "measure_reference", "read_course", "read_finished", "read_values", "read_versions", "run_cell"]
+__all__ = [
+    "DEPTH",
+    "find_cell",
+    "measure_reference",
+    "read_course",
+    "read_finished",
+    "read_values",
+    "read_versions",
+    "run_cell",
+]
 
 DEPTH = 100
 """Hits that are asked for; a measure that looks at more is refused."""
@@ -135,8 +145,8 @@ def read_finished(study: Study, one: Cell | Reference, out: Path) -> dict[str, A
     figures = read_figures(find_cell(out, one.name))
     if figures is None or not (find_cell(out, one.name) / "values.json").exists():
         return None
-    current = figures.get("asked") == digest_question(study, one) and figures.get("ground") == read_ground(out)
-    return figures if current else None
+    current = figures.get("asked") == digest_question(study, one)
+    return figures if current and is_same_ground(figures.get("ground"), read_ground(out)) else None
 
 
 def read_figures(folder: Path) -> dict[str, Any] | None:

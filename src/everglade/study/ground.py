@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from everglade.evaluation.suite import Suite
     from everglade.texts import Collection
 
-__all__ = ["Ground", "describe_ground", "name_place", "read_ground", "write_ground"]
+__all__ = ["Ground", "describe_ground", "is_same_ground", "name_place", "read_ground", "write_ground"]
 
 
 class Ground(NamedTuple):
@@ -74,9 +74,17 @@ def _content(collection: str | Path | Collection) -> str:
 
 
 def write_ground(described: dict[str, Any], out: Path) -> None:
-    """Write ground.json in the folder of a study."""
+    """Write ground.json in the folder of a study, unless it says so already."""
     out.mkdir(parents=True, exist_ok=True)
-    durable.write_json(out / "ground.json", described)
+    if read_ground(out) != described:
+        durable.write_json(out / "ground.json", described)
+
+
+def is_same_ground(one: dict[str, Any] | None, other: dict[str, Any] | None) -> bool:
+    """Whether two studies stand on the same texts, whatever their collection is called."""
+    if one is None or other is None:
+        return False
+    return all(one.get(key) == other.get(key) for key in ("split", "trained on", "sets"))
 
 
 def read_ground(out: Path) -> dict[str, Any] | None:

@@ -15,10 +15,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from everglade.assess.assessment import choose_measures
 from everglade.errors import ConfigError
+from everglade.evaluation.conventions import find_convention
 from everglade.recipes.runner import plan_recipe, run_recipe
 from everglade.recipes.stages import find_output
-from everglade.study.cells import measure_reference, read_finished, run_cell
+from everglade.study.cells import DEPTH, measure_reference, read_finished, run_cell
 from everglade.study.ground import Ground, describe_ground, write_ground
 from everglade.study.summary import summarise_study, write_summary
 
@@ -112,6 +114,7 @@ def _choose(study: Study, only: Sequence[str] | None) -> list[Cell]:
 def _check(study: Study, cells: Sequence[Cell]) -> None:
     """Find the mistakes of all cells before anything is run: the preparation alone may take hours."""
     stages = [] if study.prepare is None else study.prepare.resolve()
+    choose_measures(study.suite.measures, find_convention(study.suite.convention), DEPTH)
     promised = {stage.name: Path(stage.name) for stage in stages}
     for reference in study.references:
         study.model_of(reference)

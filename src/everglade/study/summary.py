@@ -2,7 +2,7 @@
 
 study.json holds all of it, as plain values::
 
-    name, summary, baseline, in_domain, sets, measures, seeds, levels, scenarios, train
+    name, summary, baseline, in_domain, sets, measures, convention, seeds, levels, scenarios, train
     ground      what was trained on and measured on, by content, see everglade.study.ground
     preparation its settings, stages, the seconds that each took, and the statistics that it left of its scores
     cells       how many there are, and how many are finished: trained and measured as the design says now
@@ -76,6 +76,7 @@ def summarise_study(study: Study, out: str | Path, *, tested: bool = True) -> di
         "in_domain": list(study.in_domain),
         "sets": [one.name for one in study.suite.sets],
         "measures": list(study.suite.measures),
+        "convention": study.suite.convention,
         "seeds": list(study.seeds),
         "levels": {level.name: dict(level.settings) for level in study.levels},
         "scenarios": {one.name: {"label": one.label, **one.settings} for one in study.scenarios},

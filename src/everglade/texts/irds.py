@@ -111,8 +111,9 @@ def _downloading(name: str, what: str) -> Iterator[None]:
     """Say in one line that ir_datasets could not fetch something: its own error is a page of what it tried."""
     try:
         yield
-    except OSError as error:  # those of requests are such
+    except (OSError, RuntimeError) as error:  # those of requests are OSErrors; after several mirrors it is the other
+        reason = getattr(error, "strerror", None) or type(error).__name__
         raise InputError(
-            f"the {what} of irds:{name} cannot be read or downloaded ({type(error).__name__}). Without a network give "
+            f"the {what} of irds:{name} cannot be read or downloaded ({reason}). Without a network give "
             f"a folder in BEIR's form: of a suite by --sets, of one collection in its place"
         ) from error
