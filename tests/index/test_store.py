@@ -13,6 +13,7 @@ import pytest
 from everglade.errors import ConfigError, CorruptIndex, FormatTooNew, IndexFolderError, InputError, LockHeld
 from everglade.index import segments, snapshot
 from everglade.index.store import Store, is_index
+from everglade.reference import MAX_QUERY_IMPACT
 from everglade.texts import Document
 from everglade.vectors import SparseMatrix
 
@@ -244,11 +245,14 @@ def test_scores_are_the_dot_products_up_to_rounding(tmp_path):
         assert np.all(scores[[id is None for id in ids]] == -np.inf)
 
 
-def test_a_query_too_heavy_for_its_scores_is_refused(tmp_path):
+def test_a_query_too_heavy_for_its_scores_is_scaled_down(tmp_path):
     with Store.create(tmp_path / "i", n_terms=5000) as store:
-        store.add(None, ["a"], SparseMatrix.from_rows([{1: 1.0}], 5000))
-        with pytest.raises(InputError, match="cannot be searched"):
-            store.search(SparseMatrix.from_rows([dict.fromkeys(range(5000), 1.0)], 5000), 1)
+        store.add(None, ["a"], SparseMatrix.from_rows([dict.fromkeys(range(5000), 1.0)], 5000))
+        found = store.search(SparseMatrix.from_rows([dict.fromkeys(range(5000), 1.0)], 5000), 1)
+        whole = store.search(SparseMatrix.from_rows([dict.fromkeys(range(4000), 1.0)], 5000), 1)
+    scores = [one.integer_scores[0, 0] / (one.scales[0]) for one in (found, whole)]
+    assert found.scales[0] < whole.scales[0] == MAX_QUERY_IMPACT
+    assert scores[0] / scores[1] == pytest.approx(5000 / 4000, rel=1e-3)
 
 
 # Shapes and numbers of hits
