@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from everglade.report.significance import LEVEL
+
 FOLDER = Path(__file__).parents[2] / "docs" / "study" / "miniature"
 NAMES = {"squad": "SQuAD", "scifact": "SciFact", "scitldr": "SciTLDR", "medquad": "MedQuAD"}
 MEASURE = "nDCG@10"
@@ -100,7 +102,7 @@ def _signed(value: float) -> str:
 
 
 def _star(test: Mapping[str, Any] | None) -> str:
-    return " *" if test is not None and test["p_randomisation"] < 0.05 else ""
+    return " *" if test is not None and test["p_randomisation"] < LEVEL else ""
 
 
 if __name__ == "__main__":

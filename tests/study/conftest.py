@@ -162,8 +162,8 @@ def run_in():
     return run
 
 
-@pytest.fixture(scope="session")
-def done(ground, run_in, tmp_path_factory):
+@pytest.fixture(scope="module")
+def done(_quick, ground, run_in, tmp_path_factory):
     """A finished study: its folder, its summary and what it said."""
     out = tmp_path_factory.mktemp("done") / "out"
     said = []

@@ -77,7 +77,7 @@ def _parse(pair: str, names: Sequence[str]) -> tuple[str, str, Any]:
     return name, key, parse_pair(pair)[1]
 
 
-def _set(spec: SystemSpec, key: str, value: Any) -> SystemSpec:  # noqa: ANN401 - any TOML value
+def _set(spec: SystemSpec, key: str, value: object) -> SystemSpec:
     part = SETTINGS[key]
     if spec.kind == "run":
         raise ConfigError(f"--with {spec.name}.{key}: {spec.source} is a run file, which is measured as it stands.")

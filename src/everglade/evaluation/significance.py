@@ -15,6 +15,7 @@ __all__ = ["Comparison", "compare_values", "holm", "interval_of_mean"]
 RANDOMISATIONS = 20_000
 BOOTSTRAPS = 10_000
 VALUES_AT_A_TIME = 5_000_000
+"""Values of resamples that are held at once, 8 bytes each."""
 SAME = 1e-9
 """Values of a query nearer to each other than this are a tie: measures are sums in float64."""
 

@@ -64,7 +64,7 @@ def _without_times(row: Row) -> dict[str, Any]:
     return {name: value for name, value in row.to_dict().items() if name not in ("latency_ms", "model")}
 
 
-def _compare(name: str, before: Any, now: Any) -> Iterator[str]:  # noqa: ANN401 - any JSON value
+def _compare(name: str, before: object, now: object) -> Iterator[str]:
     if isinstance(before, dict) and isinstance(now, dict):
         for key in before | now:
             yield from _compare(f"{name} {key}".strip(), before.get(key), now.get(key))

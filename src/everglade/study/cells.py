@@ -2,7 +2,8 @@
 
 OUT/cells/SCENARIO.LEVEL.SEED/      a recipe's folder with the training, and
   figures.json                      what it came to on each set, and of what that depends:
-                                    asked, what the study asks of it; ground, what it stood on; key, what was measured
+                                    asked, what the study asks of it; ground, what it stood on; key, what was measured;
+                                    of a training its seconds, its course and the versions it was made with too
   values.json                       set -> query id -> value of the suite's first measure
 
 Figures count only while they are those of the question that the study asks now, on what it stands on now. What the
@@ -39,12 +40,13 @@ __all__ = [
     "DEPTH",
     "find_cell",
     "measure_reference",
-    "read_course",
     "read_finished",
     "read_values",
-    "read_versions",
     "run_cell",
 ]
+
+FORMAT = 2
+"""Of figures: another where they hold something else, so that older ones are made again."""
 
 DEPTH = 100
 """Hits that are asked for; a measure that looks at more is refused."""
@@ -71,9 +73,13 @@ def run_cell(
     recipe = dataclasses.replace(recipe, text=write_toml(recipe))
     report = run_recipe(recipe, ground.collection, folder, split=ground.split, announce=announce)
     about = {"scenario": cell.scenario.name, "level": cell.level.name, "seed": cell.seed}
-    seconds = {stage.name: stage.seconds for stage in report.stages}
-    model = str(report.outputs["train"])
-    _measure(study, cell, model, ground.sets, out, {**about, "seconds": seconds})
+    model = report.outputs["train"]
+    trained = {
+        "seconds": {stage.name: stage.seconds for stage in report.stages},
+        "course": _read_course(model.parent / "log.jsonl"),
+        "versions": _read(model.parent / "manifest.json")["versions"],
+    }
+    _measure(study, cell, str(model), ground.sets, out, {**about, **trained})
 
 
 def measure_reference(study: Study, reference: Reference, sets: Path, out: Path) -> None:
@@ -123,14 +129,14 @@ def digest_question(study: Study, one: Cell | Reference) -> str:
     """Give a digest of what a study asks of a cell: its settings, the preparation behind them, and the suite."""
     own = one.model if isinstance(one, Reference) else one.settings(study)
     preparation = None if study.prepare is None else [study.prepare.settings, study.prepare.stages]
-    return _digest([own, preparation, _asked_of(study.suite)])
+    return _digest([FORMAT, own, preparation, _asked_of(study.suite)])
 
 
-def _asked_of(suite: Suite) -> Any:  # noqa: ANN401 - JSON values
+def _asked_of(suite: Suite) -> list[object]:
     return [suite.convention, suite.measures, [dataclasses.asdict(one) for one in suite.sets], DEPTH]
 
 
-def _digest(value: Any) -> str:  # noqa: ANN401 - JSON values
+def _digest(value: object) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
 
 
@@ -160,18 +166,10 @@ def read_values(folder: Path) -> dict[str, dict[str, float]]:
     return _read(folder / "values.json") or {}
 
 
-def read_course(folder: Path) -> list[list[float]]:
-    """Give what a cell's training logged, rows of step, ranking loss and FLOPS of the batch; none if it is gone."""
-    logs = list(folder.glob("*-train/log.jsonl"))
-    lines = [json.loads(line) for log in logs for line in log.read_text(encoding="utf-8").splitlines()]
+def _read_course(log: Path) -> list[list[float]]:
+    """Give what a training logged: rows of step, ranking loss and FLOPS of the batch."""
+    lines = map(json.loads, log.read_text(encoding="utf-8").splitlines())
     return [[line["step"], line["ranking"], line["flops"]] for line in lines if "ranking" in line]
-
-
-def read_versions(folder: Path) -> dict[str, str] | None:
-    """Give the versions that a cell was trained with; None if its training is gone."""
-    manifests = list(folder.glob("*-train/manifest.json"))
-    found: dict[str, str] | None = _read(manifests[0])["versions"] if manifests else None
-    return found
 
 
 def _read(file: Path) -> Any:  # noqa: ANN401 - any JSON value

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any
 from everglade import durable
 from everglade.evaluation.significance import Comparison, compare_values
 from everglade.recipes.folders import read_times
-from everglade.study.cells import find_cell, read_course, read_finished, read_values, read_versions
+from everglade.study.cells import find_cell, read_finished, read_values
 from everglade.study.design import ALL, ZERO_SHOT
 from everglade.study.ground import name_place, read_ground
 
@@ -56,7 +56,8 @@ def summarise_study(study: Study, out: str | Path, *, tested: bool = True) -> di
     labels = {one.name: one.label for one in study.scenarios} | {one.name: one.label for one in study.references}
     found = {cell.name: read_finished(study, cell, out) for cell in cells}
     untrained = [read_finished(study, one, out) for one in study.references]
-    figures = [one for one in (*untrained, *found.values()) if one is not None]
+    trained = {name: one for name, one in found.items() if one is not None}
+    figures = [*(one for one in untrained if one is not None), *trained.values()]
     rows = [
         {
             **{key: one[key] for key in ("scenario", "level", "seed")},
@@ -83,9 +84,9 @@ def summarise_study(study: Study, out: str | Path, *, tested: bool = True) -> di
         "train": dict(study.train),
         "ground": read_ground(out),
         "preparation": _describe_preparation(study, out),
-        "cells": {"planned": len(cells), "finished": sum(one is not None for one in found.values())},
-        "seconds": {name: one["seconds"] for name, one in found.items() if one is not None},
-        "courses": {name: read_course(find_cell(out, name)) for name, one in found.items() if one is not None},
+        "cells": {"planned": len(cells), "finished": len(trained)},
+        "seconds": {name: one["seconds"] for name, one in trained.items()},
+        "courses": {name: one["course"] for name, one in trained.items()},
         "rows": rows,
         "means": [
             {"scenario": scenario, "label": labels[scenario], "level": level, "set": name}
@@ -94,7 +95,7 @@ def summarise_study(study: Study, out: str | Path, *, tested: bool = True) -> di
         ],
         "tests": list(_test(study, values)),
         "gains": list(_gains(study, of_seeds, values)),
-        "trained_with": _list_versions(out, [name for name, one in found.items() if one is not None]),
+        "trained_with": _list_versions(trained.values()),
     }
 
 
@@ -120,12 +121,12 @@ def _describe_preparation(study: Study, out: Path) -> dict[str, Any] | None:
     }
 
 
-def _list_versions(out: Path, cells: Sequence[str]) -> list[dict[str, str]]:
+def _list_versions(trained: Iterable[Mapping[str, Any]]) -> list[dict[str, str]]:
+    """Give the versions that trainings were made with, each once."""
     found: list[dict[str, str]] = []
-    for name in cells:
-        versions = read_versions(find_cell(out, name))
-        if versions is not None and versions not in found:
-            found.append(versions)
+    for one in trained:
+        if one["versions"] not in found:
+            found.append(one["versions"])
     return found
 
 
