@@ -186,6 +186,7 @@ def test_a_suite_warns_of_sets_that_are_others(place):
         (["small.trec", "small", "--seed", "1"], 2, "--seed: of a comparison"),
         (["small.trec", "small", "--moved", "0"], 2, "--moved: of a comparison"),
         (["MODEL", "--suite", "mine.toml", "--moved", "1"], 2, "--moved: not with --suite"),
+        (["m=MODEL", "--suite", "mine.toml", "--sets", ".", "--with", "m.recall=0.9"], 2, "1001 hits is always exact"),
         (["small.idx", "small", "--queries", "small/queries.jsonl"], 2, "small has its own"),
         (["small.trec", "small/qrels/test.tsv", "--split", "dev"], 2, "has no split 'dev'"),
         (["MODEL", "small", "--compare", "MODEL"], 2, "only the baseline"),

@@ -282,7 +282,8 @@ def _on_suite(name: str, spec: SystemSpec, given: dict[str, Any], k: int, thread
     from everglade.evaluation.suite import read_suite
     from everglade.texts import write_run
 
-    out = report.out
+    suite, out = read_suite(name), report.out
+    _check_recall([spec], suite.convention, k)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
 
@@ -291,7 +292,6 @@ def _on_suite(name: str, spec: SystemSpec, given: dict[str, Any], k: int, thread
             write_run(one.run, out / f"{name}.trec")
 
     limit_threads(threads)
-    suite = read_suite(name)
     with show_progress(f"reading {suite.name}", quiet=report.quiet) as progress:
         workplace = Workplace(k, threads, progress=progress)
         outcome = run_suite(suite, spec, workplace=workplace, done=keep, **given)
